@@ -1,0 +1,1 @@
+"""Convolume: filter images that are larger than memory."""

@@ -1,0 +1,65 @@
+"""Devices compute valid correlations; one file or folder a device, its ``.cl`` templates beside it.
+
+A member module offers ``available() -> tuple[DeviceInfo, ...]`` (empty where its runtime is absent, never an
+error), ``open_device(info) -> Device`` and ``worker_environment(info, threads) -> dict[str, str]``: the
+variables that a worker process needs *before* it starts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from convolume.numerics import Precision
+    from convolume.records import DeviceInfo
+    from convolume.stencil import Stencil
+
+__all__ = ["Device"]
+
+
+class Device(ABC):
+    """Something that computes the valid correlation of a padded block.
+
+    A device knows no filters, no boundaries and no files. It is used by one process, from any of its threads.
+    """
+
+    info: DeviceInfo
+
+    @abstractmethod
+    def correlate(
+        self,
+        padded: npt.NDArray[Any],
+        stencil: Stencil,
+        out: npt.NDArray[Any],
+        precision: Precision,
+    ) -> None:
+        """Write ``out[i] = Σ_k weights[k] · padded[i + k]`` for every voxel of `out`.
+
+        Parameters
+        ----------
+        padded : numpy.ndarray
+            Input with its halo, any real dtype, any number of axes, any strides (a view into a larger array
+            is the usual case); never written.
+        stencil : Stencil
+            As many axes as `padded`.
+        out : numpy.ndarray
+            Shape ``stencil.halo.inner(padded.shape)``, writable, any strides. Its dtype is float32 or float64
+            for ``single`` and ``double``; any real dtype for ``scipy``.
+        precision : Precision
+            ``single`` sums in float32 (asked only where `padded` fits float32 exactly), ``double``
+            and ``scipy`` in float64.
+
+        Raises
+        ------
+        DeviceError
+            The program could not be compiled or launched, or memory was refused; names the
+            device, the sizes and what to do.
+
+        Notes
+        -----
+        Taps are summed in the order of `Stencil.taps`, from zero, so that the bits of a voxel depend neither on the
+        block nor on its place. Zero weights never contribute: NaN stays where real taps put it.
+        """

@@ -1,0 +1,1 @@
+"""Execution: how blocks are driven."""

@@ -1,0 +1,97 @@
+"""Filters turn parameters into operations; one file a filter.
+
+A member ``filters/some_name.py`` defines one class ``SomeName(Filter)``: its fields are the parameters, with the
+names and meaning of scipy.ndimage. Nothing else is needed: the YAML, `Volume` and the conformance suite find it by
+its file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from convolume.boundary import BoundaryMode
+from convolume.registry import load_member
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from convolume.operations import Operation
+
+__all__ = ["Filter", "FilterContext", "filter_class"]
+
+
+@dataclass(frozen=True, slots=True)
+class FilterContext:
+    """What a filter is told of the image and the workflow that it stands in.
+
+    Parameters
+    ----------
+    ndim : int
+        Axes of the image, (t, c) included.
+    axes : tuple of int
+        Those that are filtered, sorted.
+    spacing_um : tuple of float or None
+        Voxel size on each of `axes`; None where it is not known.
+    mode, cval
+        Boundary of the workflow, for filters that name none of their own.
+    read_array : callable, optional
+        Gives the voxels of a kernel file; filters open no files.
+    """
+
+    ndim: int
+    axes: tuple[int, ...]
+    spacing_um: tuple[float | None, ...]
+    mode: BoundaryMode = BoundaryMode.REFLECT
+    cval: float = 0.0
+    read_array: Callable[[str], npt.NDArray[Any]] | None = None
+
+
+class Filter(BaseModel, ABC):
+    """One filter with its parameters; frozen, checked when made, and known by its file's name."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True
+    )
+
+    mode: BoundaryMode | None = None
+    """Boundary mode of this step; the workflow's where none is named."""
+    cval: float | None = None
+    """Constant of the constant modes."""
+
+    @abstractmethod
+    def operation(self, context: FilterContext) -> Operation:
+        """Return what a device has to do.
+
+        Raises
+        ------
+        InputError
+            The parameters do not fit the image.
+        """
+
+    @classmethod
+    @abstractmethod
+    def examples(cls) -> tuple[dict[str, Any], ...]:
+        """Return parameter sets, as in the YAML, that the conformance suite runs in every mode."""
+
+    @abstractmethod
+    def reference(self, image: npt.NDArray[Any], context: FilterContext) -> npt.NDArray[Any]:
+        """Return the result as scipy.ndimage gives it on the whole float64 image: what this filter means."""
+
+
+def filter_class(name: str) -> type[Filter]:
+    """Return the filter of this name: ``filters/gradient_magnitude.py`` holds ``GradientMagnitude``.
+
+    Raises
+    ------
+    InputError
+        There is no such filter.
+    """
+    module = load_member("filters", name)
+    found: type[Filter] = getattr(module, name.title().replace("_", ""))
+    return found

@@ -1,0 +1,88 @@
+"""What a device is asked to do: a small frozen tree of operations, and what such a tree reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from convolume.boundary import BoundaryMode, Runs, merge, reach
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convolume.stencil import Stencil
+
+__all__ = ["Arithmetic", "Combine", "Correlate", "Operation", "Sequence", "correlations", "reach_of"]
+
+Arithmetic = Literal["add", "subtract", "magnitude"]
+
+
+@dataclass(frozen=True)
+class Correlate:
+    """Fill the faces by `modes`, then weigh with `stencil`.
+
+    Parameters
+    ----------
+    stencil : Stencil
+        One extent for every axis of the image; axes that are not filtered have extent 1.
+    modes : tuple of BoundaryMode
+        One for every axis; on an axis of extent 1 it has no effect.
+    cval : float
+        The constant of the constant modes.
+    """
+
+    stencil: Stencil
+    modes: tuple[BoundaryMode, ...]
+    cval: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Do the operations one after the other; with none, the input itself."""
+
+    operations: tuple[Operation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Combine:
+    """Do all operations on one input and join their results, voxel by voxel.
+
+    ``add`` sums them, ``subtract`` takes the others from the first, ``magnitude`` is the root of
+    the sum of their squares.
+    """
+
+    arithmetic: Arithmetic
+    operations: tuple[Operation, ...]
+
+
+Operation = Correlate | Sequence | Combine
+
+
+def reach_of(operation: Operation, wanted: tuple[Runs, ...], shape: tuple[int, ...]) -> tuple[Runs, ...]:
+    """Return what an operation reads, axis by axis, to give its output on `wanted`.
+
+    The tree is walked backwards through the index maps of the boundaries: a sum of halos would be
+    wrong near the faces.
+    """
+    if isinstance(operation, Correlate):
+        halo = operation.stencil.halo
+        return tuple(reach(*axis) for axis in zip(wanted, halo.before, halo.after, shape, operation.modes, strict=True))
+    if isinstance(operation, Sequence):
+        for step in reversed(operation.operations):
+            wanted = reach_of(step, wanted, shape)
+        return wanted
+    return merge_axes(*(reach_of(branch, wanted, shape) for branch in operation.operations))
+
+
+def merge_axes(*needs: tuple[Runs, ...]) -> tuple[Runs, ...]:
+    """Return, axis by axis, the union of what several readers need."""
+    return tuple(merge(*axis) for axis in zip(*needs, strict=True))
+
+
+def correlations(operation: Operation) -> Iterator[Correlate]:
+    """Yield every correlation of a tree, in the order in which they are done."""
+    if isinstance(operation, Correlate):
+        yield operation
+    else:
+        for inner in operation.operations:
+            yield from correlations(inner)

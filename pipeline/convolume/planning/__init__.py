@@ -1,0 +1,1 @@
+"""Planning: from a workflow to a plan; pure, and without arrays."""

@@ -1,0 +1,86 @@
+"""What a run leaves behind, as small frozen records: devices, blocks, outputs, the run itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = ["BlockRecord", "DeviceInfo", "OutputRecord", "RunRecord"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """What a device says of itself.
+
+    `backend` is the file in ``devices/`` that drives it; `identifier` finds the very same device
+    again in another process.
+    """
+
+    name: str
+    backend: str
+    identifier: str
+    kind: Literal["cpu", "gpu", "other"]
+    platform: str = ""
+    driver: str = ""
+    memory_bytes: int = 0
+    max_allocation_bytes: int = 0
+    compute_units: int = 1
+    has_float64: bool = True
+    speed_gflops: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRecord:
+    """What one block took, and the range of values that it wrote to each output."""
+
+    index: tuple[int, ...]
+    output_voxels: int
+    bytes_read: int
+    bytes_written: int
+    seconds_read: float
+    seconds_compute: float
+    seconds_write: float
+    device: str
+    minimum: tuple[float, ...] = ()
+    maximum: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRecord:
+    """One output as it was written."""
+
+    name: str
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    levels: int
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A finished run: what was written where, on what, in which time.
+
+    Times are in seconds of the wall clock; `seconds_pyramid` is told apart from `seconds_blocks`.
+    """
+
+    workflow: str
+    outputs: tuple[OutputRecord, ...]
+    figures: tuple[str, ...]
+    devices: tuple[str, ...]
+    strategy: str
+    block_count: int
+    output_voxels: int
+    bytes_read: int
+    bytes_written: int
+    seconds_total: float
+    seconds_blocks: float
+    seconds_pyramid: float
+    notes: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def voxels_per_second(self) -> float:
+        """Output voxels a second, the pyramid not counted."""
+        return self.output_voxels / self.seconds_blocks if self.seconds_blocks > 0 else 0.0

@@ -1,0 +1,1 @@
+"""Report: the record of a run, in the terminal and as figures."""

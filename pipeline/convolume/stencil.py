@@ -1,0 +1,163 @@
+"""A kernel made ready: flip, origin and even sizes are settled here, once, for every device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from convolume.errors import InputError
+from convolume.regions import Halo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["Stencil"]
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """Weights and the halo that they reach: ``out[i] = Σ_k weights[k] · in[i + k - halo.before]``.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Extent of the weights, one an axis of the image.
+    weights_float64 : bytes
+        The weights in the order of that sum (C order, little-endian float64).
+    origin_voxels : tuple of int
+        Weight that stands over the output voxel, counted from the first: ``halo.before``.
+
+    Notes
+    -----
+    Weights are kept as bytes so that a stencil is small, immutable, hashable and equal by value.
+
+    Examples
+    --------
+    >>> stencil = Stencil.convolve(np.array([1.0, 2.0, 3.0, 4.0]))
+    >>> stencil.weights.tolist(), stencil.halo
+    ([4.0, 3.0, 2.0, 1.0], Halo(before=(1,), after=(2,)))
+    """
+
+    shape: tuple[int, ...]
+    weights_float64: bytes
+    origin_voxels: tuple[int, ...]
+
+    @classmethod
+    def correlate(cls, kernel: npt.ArrayLike, origin: int | Sequence[int] = 0) -> Self:
+        """Make a stencil that weighs as ``scipy.ndimage.correlate`` does.
+
+        Parameters
+        ----------
+        kernel : array_like
+            Real finite weights, not empty.
+        origin : int or sequence of int
+            Shift of the kernel, one for all axes or one an axis, within
+            ``-(size // 2) … (size - 1) // 2`` (scipy's rule).
+
+        Raises
+        ------
+        InputError
+            The kernel is empty, complex or not finite, or an origin is out of range.
+        """
+        weights = _checked_kernel(kernel)
+        origins = _checked_origins(origin, weights.shape)
+        centre = tuple(n // 2 + o for n, o in zip(weights.shape, origins, strict=True))
+        return cls(weights.shape, weights.astype("<f8").tobytes(), centre)
+
+    @classmethod
+    def convolve(cls, kernel: npt.ArrayLike, origin: int | Sequence[int] = 0) -> Self:
+        """Make a stencil that weighs as ``scipy.ndimage.convolve`` does: the kernel is flipped.
+
+        Parameters and errors are those of `correlate`.
+        """
+        weights = _checked_kernel(kernel)
+        origins = _checked_origins(origin, weights.shape)
+        # The flip moves the centre of an even size by one voxel.
+        flipped = [-o - (n % 2 == 0) for n, o in zip(weights.shape, origins, strict=True)]
+        return cls.correlate(np.flip(weights), flipped)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of weights, zeros included."""
+        return prod(self.shape)
+
+    @cached_property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """The weights as a read-only float64 array."""
+        return np.frombuffer(self.weights_float64, dtype="<f8").reshape(self.shape)
+
+    @cached_property
+    def halo(self) -> Halo:
+        """Voxels read before and after a block."""
+        after = tuple(n - 1 - b for n, b in zip(self.shape, self.origin_voxels, strict=True))
+        return Halo(self.origin_voxels, after)
+
+    def taps(self) -> Iterator[tuple[tuple[int, ...], float]]:
+        """Yield ``(offset, weight)`` of every weight that is not zero, in C order.
+
+        Offsets count from the first voxel of the padded block. The order is the order of
+        summation on every device.
+        """
+        for offset in np.argwhere(self.weights):
+            place = tuple(int(o) for o in offset)
+            yield place, float(self.weights[place])
+
+    @property
+    def tap_count(self) -> int:
+        """Number of weights that are not zero."""
+        return int(np.count_nonzero(self.weights))
+
+    def on_axes(self, axes: Sequence[int], ndim: int) -> Self:
+        """Return the stencil for an image of `ndim` axes, working over `axes`.
+
+        The other axes get extent 1. `axes` are sorted and not negative.
+        """
+        shape, centre = [1] * ndim, [0] * ndim
+        for axis, extent, place in zip(axes, self.shape, self.origin_voxels, strict=True):
+            shape[axis], centre[axis] = extent, place
+        return type(self)(tuple(shape), self.weights_float64, tuple(centre))
+
+
+def _checked_kernel(kernel: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    array = np.asarray(kernel)
+    if array.size == 0 or array.ndim == 0:
+        message = f"the kernel has shape {array.shape}: it needs at least one axis and one weight"
+        raise InputError(message)
+    if np.iscomplexobj(array):
+        message = "the kernel is complex: give real weights (filter the two parts one by one)"
+        raise InputError(message)
+    try:
+        weights = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        message = f"the kernel is not made of numbers: {error}"
+        raise InputError(message) from None
+    if not np.isfinite(weights).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(weights))[0])
+        message = f"the kernel's weight at {place} is {weights[place]}: weights must be finite"
+        raise InputError(message)
+    return weights
+
+
+def _checked_origins(origin: int | Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
+    origins = (origin,) * len(shape) if isinstance(origin, (int, np.integer)) else tuple(origin)
+    if len(origins) != len(shape):
+        message = f"origin {list(origins)} has {len(origins)} entries for a kernel of {len(shape)} axes"
+        raise InputError(message)
+    for axis, (size, value) in enumerate(zip(shape, origins, strict=True)):
+        low, high = -(size // 2), (size - 1) // 2
+        if not low <= value <= high:
+            message = (
+                f"origin {value} on the kernel's axis {axis} is out of range: a size of {size} allows {low} to {high}"
+            )
+            raise InputError(message)
+    return tuple(int(value) for value in origins)

@@ -1,0 +1,1 @@
+"""Conformance suites and strategies for the four families; imported by no room."""
