@@ -70,6 +70,6 @@ class Length:
         return self.value * MICROMETRES_PER_UNIT[self.unit] / spacing_um
 
     def __str__(self) -> str:
-        """Return the length as it is written in a workflow."""
+        """Return the length as it is written in a workflow; `parse` reads the very same length back."""
         symbol = next((short for short, name in _SYMBOLS.items() if name == self.unit), self.unit)
-        return f"{self.value:g} {symbol}".strip()
+        return f"{str(self.value).removesuffix('.0')} {symbol}".strip()

@@ -89,9 +89,25 @@ def cast_result(values: Array, dtype: npt.DTypeLike, overflow: Overflow = "satur
 
 
 def truncate_like_scipy(values: npt.NDArray[np.float64], dtype: npt.DTypeLike) -> Array:
-    """Cast float64 sums to `dtype` as scipy.ndimage's C code does: truncated, then wrapped around."""
+    """Cast float64 sums to `dtype` as scipy.ndimage's C code does on x86-64: truncated, then wrapped around.
+
+    Dtypes of up to 32 bits go through a 32-bit integer (uint32 through one of 64 bits); what does not fit
+    there becomes its smallest value, as the processor's instruction has it.
+
+    Examples
+    --------
+    >>> truncate_like_scipy(np.array([1800.9, -1.5, 1e10]), np.uint8).tolist()
+    [8, 255, 0]
+    """
     target = np.dtype(dtype)
-    if target.kind in "fb" or target == np.uint64:
+    if target.kind == "f":
         return values.astype(target)
     with np.errstate(invalid="ignore"):
-        return values.astype(np.int64).astype(target)
+        if target == np.uint64:
+            return values.astype(target)
+        via = np.int64 if target in {np.dtype(np.int64), np.dtype(np.uint32)} else np.int32
+        smallest = float(np.iinfo(via).min)
+        fits = (values > smallest - 1.0) & (values < -smallest)
+        truncated = np.where(fits, values, smallest).astype(via)
+        # scipy writes booleans as bytes: 256.0 is False to it.
+        return truncated.astype(np.uint8 if target.kind == "b" else target).astype(target, copy=False)

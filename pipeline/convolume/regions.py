@@ -119,6 +119,14 @@ class BlockGrid:
         """Number of blocks along every axis."""
         return tuple(-(-n // b) for n, b in zip(self.shape, self.block_shape, strict=True))
 
+    @property
+    def extents(self) -> tuple[tuple[int, ...], ...]:
+        """Extents of the blocks along every axis, as dask writes chunks."""
+        return tuple(
+            tuple(min(b, n - start) for start in range(0, n, b))
+            for n, b in zip(self.shape, self.block_shape, strict=True)
+        )
+
     def __len__(self) -> int:
         """Return the number of blocks."""
         return prod(self.counts)

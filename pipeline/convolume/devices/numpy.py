@@ -1,0 +1,96 @@
+"""The NumPy device: serves where there is no OpenCL, and stands between scipy and the OpenCL devices in the proofs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convolume.devices import Device
+from convolume.numerics import Precision, truncate_like_scipy
+from convolume.records import DeviceInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convolume.stencil import Stencil
+
+__all__ = ["NumpyDevice", "available", "open_device", "worker_environment"]
+
+Array = npt.NDArray[Any]
+
+# Voxels summed at a time: three such float32 arrays stay in a core's second-level cache.
+_TILE_VOXELS = 32_768
+
+
+class NumpyDevice(Device):
+    """Sums one tap after the other over tiles that fit into the cache."""
+
+    def __init__(self, info: DeviceInfo) -> None:
+        self.info = info
+
+    def correlate(self, padded: Array, stencil: Stencil, out: Array, precision: Precision) -> None:
+        """Write the valid correlation of `padded` to `out`; see `Device.correlate`."""
+        dtype = np.float32 if precision is Precision.SINGLE else np.float64
+        taps = list(stencil.taps())
+        with np.errstate(all="ignore"):
+            for tile in _tiles(out.shape):
+                sums = _weighted_sum(padded, tile, taps, dtype)
+                is_exact = precision is Precision.SCIPY
+                out[tile] = truncate_like_scipy(sums, out.dtype) if is_exact else sums
+
+
+def available() -> tuple[DeviceInfo, ...]:
+    """Return the one device that is always there."""
+    return (
+        DeviceInfo(
+            name=f"NumPy {np.__version__}",
+            backend="numpy",
+            identifier="numpy",
+            kind="cpu",
+            platform="NumPy on " + (platform.processor() or platform.machine()),
+            driver=np.__version__,
+            compute_units=os.cpu_count() or 1,
+        ),
+    )
+
+
+def open_device(info: DeviceInfo) -> NumpyDevice:
+    """Return the device."""
+    return NumpyDevice(info)
+
+
+def worker_environment(info: DeviceInfo, threads: int) -> dict[str, str]:
+    """Return no variables: NumPy sums in the calling thread."""
+    del info, threads
+    return {}
+
+
+def _weighted_sum(
+    padded: Array,
+    tile: tuple[slice, ...],
+    taps: list[tuple[tuple[int, ...], float]],
+    dtype: npt.DTypeLike,
+) -> Array:
+    shape = tuple(part.stop - part.start for part in tile)
+    sums, product_of_tap = np.zeros(shape, dtype), np.empty(shape, dtype)
+    for offset, weight in taps:
+        window = padded[tuple(slice(s.start + o, s.stop + o) for s, o in zip(tile, offset, strict=True))]
+        np.multiply(window, np.asarray(weight, dtype), out=product_of_tap, dtype=dtype, casting="unsafe")
+        sums += product_of_tap
+    return sums
+
+
+def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    extents, voxels_left = [], _TILE_VOXELS
+    for extent in reversed(shape):
+        extents.append(max(1, min(extent, voxels_left)))
+        voxels_left //= extents[-1]
+    starts = (range(0, n, t) for n, t in zip(shape, reversed(extents), strict=True))
+    for place in product(*starts):
+        ends = (min(a + t, n) for a, t, n in zip(place, reversed(extents), shape, strict=True))
+        yield tuple(slice(a, b) for a, b in zip(place, ends, strict=True))
