@@ -1,0 +1,192 @@
+"""An OpenCL device: chooses a program for each correlation and runs it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyopencl as cl
+
+from convolume.devices import Device
+from convolume.devices.opencl import _memory
+from convolume.devices.opencl._arrangement import arguments_for, generic_job, strip_job
+from convolume.devices.opencl._discovery import find, shares_memory, traits_of
+from convolume.devices.opencl._jobs import Job, Numbers, StripJob, render
+from convolume.devices.opencl._programs import Programs, own_errors
+from convolume.errors import DeviceError
+from convolume.numerics import Precision, working_dtype
+
+if TYPE_CHECKING:
+    from convolume.records import DeviceInfo
+    from convolume.stencil import Stencil
+
+__all__ = ["OpenCLDevice"]
+
+Array = npt.NDArray[Any]
+
+# Multiply-adds from which a program of its own is worth its 0.4 to 0.75 s of compiling, in one call or several.
+SPECIALISE_FROM = 100_000_000
+
+
+class OpenCLDevice(Device):
+    """One OpenCL device, driven by this process.
+
+    Parameters
+    ----------
+    info : DeviceInfo
+        One of `convolume.devices.opencl.available`, of this or another process.
+    specialise_from : int
+        Multiply-adds, in one call or several, from which a stencil gets a program of its own.
+
+    Raises
+    ------
+    DeviceError
+        This process has no such device.
+    """
+
+    def __init__(self, info: DeviceInfo, specialise_from: int = SPECIALISE_FROM) -> None:
+        self.info = info
+        self._specialise_from = specialise_from
+        self._state: _State | None = None
+        self._open = threading.Lock()
+
+    def correlate(self, padded: Array, stencil: Stencil, out: Array, precision: Precision) -> None:
+        """Write the valid correlation of `padded` to `out`; see `convolume.devices.Device.correlate`."""
+        self._check(padded, stencil, out)
+        if out.size == 0:
+            return
+        if stencil.tap_count == 0:
+            out[...] = 0
+            return
+        if out.ndim == 1:
+            padded, out = padded[np.newaxis], out[np.newaxis]
+            stencil = stencil.on_axes([1], 2)
+        numbers = self._numbers(padded.dtype, out.dtype, precision)
+        source, target = _memory.readable(padded), _memory.writable(out, numbers.sum)
+        self._correlate_parts(source, stencil, target, numbers)
+        _memory.deliver(target, out)
+
+    def source_for(
+        self,
+        stencil: Stencil,
+        shape: tuple[int, ...],
+        dtypes: tuple[npt.DTypeLike, npt.DTypeLike],
+        precision: Precision,
+    ) -> str:
+        """Return the source of the program for a stencil; the specialised one where there is one."""
+        numbers = self._numbers(np.dtype(dtypes[0]), np.dtype(dtypes[1]), precision)
+        traits = traits_of(find(self.info.identifier))
+        return render(strip_job(stencil, shape, numbers, traits) or generic_job(numbers, traits))
+
+    def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
+        expected = stencil.halo.inner(padded.shape) if stencil.ndim == padded.ndim else None
+        if out.shape != expected or "c" in {padded.dtype.kind, out.dtype.kind}:
+            message = (
+                f"{self.info.name}: a stencil of {stencil.shape} on {padded.dtype} voxels of {padded.shape} "
+                f"does not give {out.dtype} voxels of {out.shape}, but real ones of {expected}"
+            )
+            raise DeviceError(message)
+
+    def _numbers(self, source: np.dtype[Any], target: np.dtype[Any], precision: Precision) -> Numbers:
+        sums = working_dtype(source, precision).name
+        read = _memory.readable_dtype(source).name
+        written = _memory.writable_dtype(target, sums).name
+        if not self.info.has_float64 and "float64" in {sums, read, written}:
+            message = (
+                f"{self.info.name} has no float64, which {source} voxels with precision {precision.value!r} need: "
+                "take another device (`device: numpy` always works), or float32 voxels with precision 'single'"
+            )
+            raise DeviceError(message)
+        return Numbers(read, sums, written, exact=precision is Precision.SCIPY)
+
+    def _correlate_parts(self, source: Array, stencil: Stencil, target: Array, numbers: Numbers) -> None:
+        state = self._opened()
+        needed = max(state.memory.needed_bytes(array) for array in (source, target))
+        if needed <= self.info.max_allocation_bytes or not self.info.max_allocation_bytes:
+            state.run(self._job(state, stencil, target.shape, numbers), source, stencil, target)
+            return
+        axis = int(np.argmax([extent > 1 for extent in target.shape]))
+        if target.shape[axis] == 1:
+            message = (
+                f"{self.info.name} gives at most {self.info.max_allocation_bytes} bytes at once, and the smallest part "
+                f"of {source.shape} {source.dtype} voxels takes {needed}: take another device or smaller blocks"
+            )
+            raise DeviceError(message)
+        # Too large for one allocation: two halves, which overlap in the source by the stencil.
+        half, reach = target.shape[axis] // 2, stencil.shape[axis] - 1
+        before = (slice(None),) * axis
+        for first, stop in ((0, half), (half, target.shape[axis])):
+            part = source[(*before, slice(first, stop + reach))]
+            self._correlate_parts(part, stencil, target[(*before, slice(first, stop))], numbers)
+
+    def _job(self, state: _State, stencil: Stencil, shape: tuple[int, ...], numbers: Numbers) -> Job:
+        special = strip_job(stencil, shape, numbers, state.traits)
+        if special is not None and state.pays(special, stencil.tap_count * int(np.prod(shape)), self._specialise_from):
+            return special
+        return generic_job(numbers, state.traits)
+
+    def _opened(self) -> _State:
+        # A context does not survive a fork: the child opens its own.
+        with self._open:
+            if self._state is None or self._state.process != os.getpid():
+                self._state = _State(self.info)
+            return self._state
+
+
+class _State:
+    """What is opened for a device in one process."""
+
+    def __init__(self, info: DeviceInfo) -> None:
+        device = find(info.identifier)
+        self.process = os.getpid()
+        self.info, self.traits = info, traits_of(device)
+        self.memory: _memory.Memory = _memory.HostPointers() if shares_memory(device) else _memory.Uploads()
+        with own_errors(info, "be opened", "is another process using it alone?"):
+            self._context = cl.Context([device])
+        self.programs = Programs(self._context, info)
+        self._of_thread = threading.local()
+        self._work: Counter[StripJob] = Counter()
+
+    def pays(self, job: StripJob, sums: int, threshold: int) -> bool:
+        """Say whether enough is, or was, asked of a job for a program of its own."""
+        self._work[job] += sums
+        return self._work[job] >= threshold
+
+    def run(self, job: Job, source: Array, stencil: Stencil, target: Array) -> None:
+        """Run a job's program; the result is in `target` when it returns."""
+        sizes = f"{source.shape} {source.dtype} voxels to {target.shape} {target.dtype}"
+        advice = "take smaller blocks or another device"
+        kernel = self.programs.kernel(job)
+        with own_errors(self.info, f"correlate {sizes}", advice):
+            queue = self._queue()
+            dense_source, source_buffer = self.memory.source(queue, source)
+            dense_target, target_buffer = self.memory.target(queue, target)
+            call = arguments_for(dense_source, stencil, dense_target, job)
+            buffers = [self._constant(values) for values in (call.weights, call.offsets, call.axes)]
+            kernel(
+                queue,
+                call.global_size,
+                (1, 1) if job.on_cpu else None,
+                source_buffer,
+                target_buffer,
+                *buffers,
+                *call.numbers,
+            )
+            self.memory.collect(queue, dense_target, target_buffer)
+        _memory.deliver(dense_target, target)
+
+    def _constant(self, values: Array) -> cl.Buffer:
+        filled = values if values.size else np.zeros(1, dtype=values.dtype)
+        return cl.Buffer(
+            self._context, cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR, hostbuf=np.ascontiguousarray(filled)
+        )
+
+    def _queue(self) -> cl.CommandQueue:
+        if not hasattr(self._of_thread, "queue"):
+            self._of_thread.queue = cl.CommandQueue(self._context)
+        queue: cl.CommandQueue = self._of_thread.queue
+        return queue

@@ -1,0 +1,104 @@
+"""Which OpenCL devices there are, and how one is found again in another process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
+
+import pyopencl as cl
+
+from convolume.devices.opencl._environment import POCL_PLATFORM
+from convolume.devices.opencl._jobs import Traits
+from convolume.devices.opencl._speed_cache import remembered_speed_gflops
+from convolume.errors import DeviceError
+from convolume.records import DeviceInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["devices", "find", "traits_of"]
+
+FLOAT_BYTES = 4
+
+
+def devices() -> tuple[DeviceInfo, ...]:
+    """Return what every device says of itself."""
+    return tuple(_info(device, identifier) for identifier, device in _named_devices())
+
+
+def find(identifier: str) -> cl.Device:
+    """Return the device with this identifier.
+
+    Raises
+    ------
+    DeviceError
+        There is none; the message lists those there are.
+    """
+    known = dict(_named_devices())
+    if identifier not in known:
+        there_are = ", ".join(known) or "none"
+        message = (
+            f"this process has no OpenCL device {identifier!r} (there are: {there_are}): were drivers or OpenCL's "
+            "environment variables changed since it was chosen?"
+        )
+        raise DeviceError(message)
+    return known[identifier]
+
+
+def traits_of(device: cl.Device) -> Traits:
+    """Return what decides the form of this device's programs."""
+    on_cpu = bool(device.type & cl.device_type.CPU)
+    lanes = max(device.native_vector_width_float, 4)
+    return Traits(on_cpu, lanes * FLOAT_BYTES, loose_pointers=shares_memory(device))
+
+
+def shares_memory(device: cl.Device) -> bool:
+    """Say whether buffers over the host's memory cost nothing: on PoCL's processors."""
+    return bool(device.type & cl.device_type.CPU) and device.platform.name == POCL_PLATFORM
+
+
+def _named_devices() -> Iterator[tuple[str, cl.Device]]:
+    # Identical devices are told apart by their order, which a platform keeps from process to process.
+    seen: Counter[str] = Counter()
+    for platform in _platforms():
+        for device in _devices_of(platform):
+            label = f"{platform.name.strip()}/{device.name.strip()}"
+            yield f"{label}/{seen[label]}", device
+            seen[label] += 1
+
+
+def _platforms() -> list[cl.Platform]:
+    try:
+        return list(cl.get_platforms())
+    except cl.Error:  # the loader found no driver
+        return []
+
+
+def _devices_of(platform: cl.Platform) -> list[cl.Device]:
+    try:
+        return list(platform.get_devices())
+    except cl.Error:  # a driver without its hardware
+        return []
+
+
+def _info(device: cl.Device, identifier: str) -> DeviceInfo:
+    name, driver = device.name.strip(), device.driver_version.strip()
+    return DeviceInfo(
+        name=name,
+        backend="opencl",
+        identifier=identifier,
+        kind=_kind(device),
+        platform=device.platform.name.strip(),
+        driver=driver,
+        memory_bytes=int(device.global_mem_size),
+        max_allocation_bytes=int(device.max_mem_alloc_size),
+        compute_units=int(device.max_compute_units),
+        has_float64=bool(device.double_fp_config),
+        speed_gflops=remembered_speed_gflops(name, driver),
+    )
+
+
+def _kind(device: cl.Device) -> Literal["cpu", "gpu", "other"]:
+    if device.type & cl.device_type.GPU:
+        return "gpu"
+    return "cpu" if device.type & cl.device_type.CPU else "other"

@@ -1,0 +1,78 @@
+"""Programs compiled once in a process, kernels once in a thread, and OpenCL's errors turned into ours."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyopencl as cl
+
+from convolume.devices.opencl._jobs import Job, render
+from convolume.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convolume.records import DeviceInfo
+
+__all__ = ["Programs", "own_errors"]
+
+# Filters of warnings belong to the whole process, so one program is built at a time.
+_BUILDING = threading.Lock()
+
+
+@contextmanager
+def own_errors(info: DeviceInfo, doing: str, advice: str) -> Iterator[None]:
+    """Turn OpenCL's errors into `DeviceError`: they do not pickle and name neither device nor sizes."""
+    try:
+        yield
+    except (cl.Error, MemoryError) as error:
+        message = f"{info.name} ({info.platform}) could not {doing}: {_first_lines(error)}; {advice}"
+        raise DeviceError(message) from None
+
+
+def _first_lines(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines[1:] if "error" in line.lower()]
+    return " | ".join([*lines[:1], *telling[:3]]) or type(error).__name__
+
+
+class Programs:
+    """The programs of one context, by their source."""
+
+    def __init__(self, context: cl.Context, info: DeviceInfo) -> None:
+        self._context, self._info = context, info
+        self._built: dict[tuple[str, str], cl.Program] = {}
+        self._of_thread = threading.local()
+
+    def kernel(self, job: Job) -> cl.Kernel:
+        """Return this thread's kernel of the program for a job.
+
+        Raises
+        ------
+        DeviceError
+            The program does not compile.
+        """
+        kernels: dict[Job, cl.Kernel] | None = getattr(self._of_thread, "kernels", None)
+        if kernels is None:
+            kernels = self._of_thread.kernels = {}
+        if job not in kernels:
+            kernels[job] = cl.Kernel(self._program(job), "correlate")
+        return kernels[job]
+
+    def _program(self, job: Job) -> cl.Program:
+        key = source, options = render(job), job.build_options
+        with _BUILDING:
+            if key not in self._built:
+                self._built[key] = self._build(source, options)
+            return self._built[key]
+
+    def _build(self, source: str, options: str) -> cl.Program:
+        advice = "take another device (`device: numpy` always works) and report the program, which is a defect"
+        with warnings.catch_warnings(), own_errors(self._info, "compile a program", advice):
+            # Several runtimes fill the log at every compile; pyopencl makes a warning of it.
+            warnings.simplefilter("ignore", cl.CompilerWarning)
+            program: cl.Program = cl.Program(self._context, source).build(options)
+        return program

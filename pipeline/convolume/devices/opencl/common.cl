@@ -1,0 +1,51 @@
+// What both programs share: types, loads and stores, and where a row begins.
+{% if job.exact %}
+#pragma OPENCL FP_CONTRACT OFF
+{% else %}
+#pragma OPENCL FP_CONTRACT ON
+{% endif %}
+{% if job.needs_float64 %}
+#pragma OPENCL EXTENSION cl_khr_fp64 : enable
+{% endif %}
+
+typedef {{ job.source_type }} source_t;
+typedef {{ job.sum_type }} sum_t;
+typedef {{ job.target_type }} target_t;
+
+{% macro vector_of(element, width) %}{{ element }}{{ width if width > 1 else "" }}{% endmacro %}
+{% set sum_vector = vector_of(job.sum_type, job.vector_width) %}
+{% set source_vector = vector_of(job.source_type, job.vector_width) %}
+{% set target_vector = vector_of(job.target_type, job.vector_width) %}
+typedef {{ sum_vector }} sums_t;
+{% if job.vector_width == 1 %}
+#define LOAD(place) ((sum_t)*(place))
+#define STORE(place, sums) *(place) = TO_TARGET(sums)
+{% elif job.loose_pointers %}
+// Vectors at any element: such pointers load several times faster than vloadn on some compilers.
+typedef {{ source_vector }} __attribute__((aligned(sizeof(source_t)))) loose_source_t;
+typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_target_t;
+#define LOAD(place) convert_{{ sum_vector }}(*(__global const loose_source_t *)(place))
+#define STORE(place, sums) *(__global loose_target_t *)(place) = TO_TARGETS(sums)
+{% else %}
+#define LOAD(place) convert_{{ sum_vector }}(vload{{ job.vector_width }}(0, place))
+#define STORE(place, sums) vstore{{ job.vector_width }}(TO_TARGETS(sums), 0, place)
+{% endif %}
+{% if job.target_is_integer %}
+// As C casts a double: cut off towards zero, then wrapped around.
+#define TO_TARGET(sum) ((target_t)(long)(sum))
+#define TO_TARGETS(sums) convert_{{ target_vector }}(convert_{{ vector_of("long", job.vector_width) }}(sums))
+{% else %}
+#define TO_TARGET(sum) ((target_t)(sum))
+#define TO_TARGETS(sums) convert_{{ target_vector }}(sums)
+{% endif %}
+
+// Move both pointers to the beginning of a row. `axes` holds, for each outer axis from the innermost,
+// its extent, its pitch in the source and its pitch in the target, in elements.
+inline void find_row(long row, int axis_count, __global const long *axes, long *source, long *target) {
+    for (int axis = 0; axis < axis_count; axis++, axes += 3) {
+        const long place = row % axes[0];
+        row /= axes[0];
+        *source += place * axes[1];
+        *target += place * axes[2];
+    }
+}
