@@ -11,9 +11,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from convolume.boundary import BoundaryMode
+from convolume.errors import InputError, did_you_mean
 from convolume.registry import load_member
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from convolume.operations import Operation
 
-__all__ = ["Filter", "FilterContext", "filter_class"]
+__all__ = ["Filter", "FilterContext", "filter_class", "make_filter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class FilterContext:
         Boundary of the workflow, for filters that name none of their own.
     read_array : callable, optional
         Gives the voxels of a kernel file; filters open no files.
+    axis_names : tuple of str, optional
+        Names of `axes`; the last of (t, c, z, y, x) where none are given.
     """
 
     ndim: int
@@ -50,6 +53,17 @@ class FilterContext:
     mode: BoundaryMode = BoundaryMode.REFLECT
     cval: float = 0.0
     read_array: Callable[[str], npt.NDArray[Any]] | None = None
+    axis_names: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the filtered axes, for parameters and messages."""
+        return self.axis_names or tuple("tczyx"[5 - len(self.axes) :])
+
+    def axes_text(self) -> str:
+        """Return the filtered axes as a message tells them: ``3 axes (z, y, x)``."""
+        count = len(self.axes)
+        return f"{count} ax{'e' if count > 1 else 'i'}s ({', '.join(self.names)})"
 
 
 class Filter(BaseModel, ABC):
@@ -63,6 +77,11 @@ class Filter(BaseModel, ABC):
     """Boundary mode of this step; the workflow's where none is named."""
     cval: float | None = None
     """Constant of the constant modes."""
+
+    def boundary(self, context: FilterContext) -> tuple[BoundaryMode, float]:
+        """Return the boundary mode and constant of this step: its own, else the workflow's."""
+        mode = context.mode if self.mode is None else self.mode
+        return mode, context.cval if self.cval is None else self.cval
 
     @abstractmethod
     def operation(self, context: FilterContext) -> Operation:
@@ -95,3 +114,35 @@ def filter_class(name: str) -> type[Filter]:
     module = load_member("filters", name)
     found: type[Filter] = getattr(module, name.title().replace("_", ""))
     return found
+
+
+def make_filter(name: str, /, **parameters: Any) -> Filter:
+    """Return a filter with its parameters checked.
+
+    Raises
+    ------
+    InputError
+        There is no such filter, or some parameters are wrong: the message names them all.
+
+    Examples
+    --------
+    >>> make_filter("laplace", mode="nearest")
+    Laplace(mode=<BoundaryMode.NEAREST: 'nearest'>, cval=None)
+    """
+    found = filter_class(name)
+    try:
+        return found(**parameters)
+    except ValidationError as error:
+        mistakes = (_mistake(found, dict(entry)) for entry in error.errors())
+        message = f"{name}: " + "; ".join(mistakes)
+    raise InputError(message)
+
+
+def _mistake(found: type[Filter], entry: dict[str, Any]) -> str:
+    path = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        known = list(found.model_fields)
+        return f"there is no parameter {path!r}{did_you_mean(path, known)} (there are: {', '.join(known)})"
+    if entry["type"] == "missing":
+        return f"the parameter {path!r} is needed"
+    return f"{path}: {entry['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,223 @@
+"""What every source and every sink must do, as functions for tests; and strategies that draw images.
+
+A new format is taken up by the tests once it has an entry in `EXAMPLES`; a sink needs none.
+"""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import dask.array
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal, assert_array_less, assert_equal
+
+from convolume.errors import InputError
+from convolume.image import Axis, ImageInfo, default_axes
+from convolume.regions import BlockGrid, Region
+from convolume.stores import SinkOptions, SourceOptions, create_sink, lazy, memory, open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from convolume.stores import Sink, Source
+
+    Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+__all__ = [
+    "DTYPES",
+    "EXAMPLES",
+    "check_crosses_processes",
+    "check_sink",
+    "check_source",
+    "image_info",
+    "images",
+    "random_array",
+    "regions",
+    "write_example",
+]
+
+DTYPES = (
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+)
+LARGEST_PICKLE_BYTES = 1024
+SPACING = {"t": 3.0, "c": 1.0, "z": 2.0, "y": 0.5, "x": 0.5}
+UNITS = {"time": "second", "channel": None, "space": "micrometer"}
+
+
+def random_array(shape: tuple[int, ...], dtype: str, seed: int = 0) -> npt.NDArray[Any]:
+    """Return an array of random bits as far as they are numbers; a part of it is zero."""
+    random = np.random.default_rng(seed)
+    if dtype == "bool":
+        return random.integers(0, 2, shape).astype(bool)
+    if np.dtype(dtype).kind == "f":
+        array = random.normal(0, 100, shape).astype(dtype)
+    else:
+        limits = np.iinfo(dtype)
+        array = random.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+    return np.where(random.random(shape) < 0.2, np.zeros((), dtype), array)  # noqa: PLR2004  # a fifth is zero
+
+
+def image_info(array: npt.NDArray[Any]) -> ImageInfo:
+    """Return an info for an array whose axes are the last of (t, c, z, y, x), with units, spacing and translation."""
+    axes = tuple(
+        Axis(axis.name, axis.kind, UNITS[axis.kind], SPACING[axis.name], 10.0 * (axis.kind == "space"))
+        for axis in default_axes(array.ndim)
+    )
+    return ImageInfo(array.shape, array.dtype.name, axes)
+
+
+@st.composite
+def regions(draw: Draw, shape: tuple[int, ...]) -> Region:
+    """Draw a region inside an image, of one voxel or more."""
+    starts = tuple(draw(st.integers(0, n - 1)) for n in shape)
+    return Region(starts, tuple(draw(st.integers(a + 1, n)) for a, n in zip(starts, shape, strict=True)))
+
+
+@st.composite
+def images(draw: Draw, min_ndim: int = 1) -> tuple[npt.NDArray[Any], SinkOptions]:
+    """Draw an array of up to five axes, some of length 1, and how it is stored: last chunks are often thin."""
+    shape = tuple(draw(st.lists(st.integers(1, 9), min_size=min_ndim, max_size=5)))
+    array = random_array(shape, draw(st.sampled_from(DTYPES)), draw(st.integers(0, 2**16)))
+    chunks = tuple(draw(st.integers(1, n)) for n in shape)
+    shards = tuple(c * draw(st.integers(1, 3)) for c in chunks) if draw(st.booleans()) else None
+    return array, SinkOptions(chunks=chunks, shards=shards, if_exists="overwrite")
+
+
+def check_source(source: Source, expected: npt.NDArray[Any]) -> None:
+    """Hold a source to its promise: any region is that part of the whole, in the machine's byte order."""
+    promised = (source.info.shape, source.info.dtype, len(source.info.axes))
+    assert_equal(promised, (expected.shape, expected.dtype.name, expected.ndim))
+    assert_equal(source.identity(), pickle.loads(pickle.dumps(source)).identity())  # noqa: S301  # our own bytes
+    _assert_equal(source.read(Region.whole(expected.shape)), expected)
+
+    @settings(max_examples=25, deadline=None, database=None)
+    @given(regions(expected.shape))
+    def any_region(region: Region) -> None:
+        _assert_equal(source.read(region), expected[region.slices])
+
+    any_region()
+
+
+def check_crosses_processes(source: Source, expected: npt.NDArray[Any]) -> None:
+    """Hold a source to its promise: used or not, it pickles small, and another process reads the same voxels."""
+    source.read(Region.whole(expected.shape))
+    pickled = pickle.dumps(source)
+    assert_array_less(len(pickled), LARGEST_PICKLE_BYTES)
+    code = (
+        "import pickle, sys; from convolume.regions import Region; source = pickle.load(sys.stdin.buffer); "
+        "pickle.dump(source.read(Region.whole(source.info.shape)), sys.stdout.buffer)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=pickled, capture_output=True, check=True)  # noqa: S603
+    _assert_equal(pickle.loads(done.stdout), expected)  # noqa: S301  # our own bytes
+
+
+def check_sink(path: str, array: npt.NDArray[Any], options: SinkOptions) -> None:
+    """Hold a sink to its promise: whole units in, the same voxels out, and nothing opens before it is finished."""
+    info = image_info(array)
+    sink = create_sink(path, info, options)
+    sink.check()
+    sink.create()
+    with pytest.raises(InputError, match="did not finish"):
+        open_source(path)
+    levels = [array, *(random_array(level.shape, level.dtype, seed=7) for level in sink.levels[1:])]
+    for number, voxels in enumerate(levels):
+        _write_level(sink, number, voxels)
+    with pytest.raises(InputError, match="did not finish"):
+        open_source(path)
+    channels = next((n for axis, n in zip(info.axes, info.shape, strict=True) if axis.kind == "channel"), 1)
+    sink.finish({"workflow": {"cval": float("nan")}}, ((0.0, 1.0, 0.0, 1.0),) * channels)
+    for number, (written, level) in enumerate(zip(levels, sink.levels, strict=True)):
+        source = open_source(path, SourceOptions(level=number))
+        promised = (source.info.shape, source.info.dtype, source.info.axes)
+        assert_equal(promised, (level.shape, level.dtype, level.axes))
+        _assert_equal(source.read(Region.whole(level.shape)), written)
+    with pytest.raises(InputError, match="exists already"):
+        create_sink(path, info, SinkOptions()).check()
+
+
+def _write_level(sink: Sink, number: int, voxels: npt.NDArray[Any]) -> None:
+    """Write a level unit by unit, each with a sink that crossed a process border."""
+    level = sink.levels[number]
+    for _, region in BlockGrid(level.shape, level.shards or level.chunks or level.shape):
+        travelled: Sink = pickle.loads(pickle.dumps(sink))  # noqa: S301  # our own bytes
+        assert_equal(travelled.levels, sink.levels)
+        assert_equal(travelled.write(number, region, voxels[region.slices]), voxels[region.slices].nbytes)
+        _assert_equal(travelled.read(number, region), voxels[region.slices])
+
+
+def _assert_equal(got: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
+    assert_equal((got.shape, got.dtype.str), (expected.shape, expected.dtype.str))
+    assert_array_equal(got, expected)
+
+
+def write_example(member: str, folder: Path, array: npt.NDArray[Any]) -> str:
+    """Write an array in the format of a member of the family and return the path that opens it."""
+    return EXAMPLES[member](folder, array)
+
+
+def _memory(folder: Path, array: npt.NDArray[Any]) -> str:
+    memory.put(str(folder), array)
+    return f"memory:{folder}"
+
+
+def _lazy(folder: Path, array: npt.NDArray[Any]) -> str:
+    lazy.put(str(folder), dask.array.from_array(array, chunks=3))
+    return f"lazy:{folder}"
+
+
+def _ome_zarr(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.ome.zarr")
+    sink = create_sink(path, image_info(array), SinkOptions())
+    sink.create()
+    sink.write(0, Region.whole(array.shape), array)
+    sink.finish({}, ())
+    return path
+
+
+def _zarr(folder: Path, array: npt.NDArray[Any]) -> str:
+    # The array of a level is a plain Zarr array.
+    return f"{_ome_zarr(folder, array)}/0"
+
+
+def _nifti(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.nii.gz")
+    nibabel.Nifti1Image(array.T, np.eye(4)).to_filename(path)
+    return path
+
+
+def _tiff(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.tif")
+    tifffile.imwrite(path, array, compression="zlib", photometric="minisblack")
+    return path
+
+
+EXAMPLES: Mapping[str, Callable[[Path, npt.NDArray[Any]], str]] = {
+    "lazy": _lazy,
+    "memory": _memory,
+    "nifti": _nifti,
+    "ome_zarr": _ome_zarr,
+    "tiff": _tiff,
+    "zarr": _zarr,
+}
