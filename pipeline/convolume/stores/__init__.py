@@ -4,133 +4,71 @@ A member module offers any of
 
 - ``recognises(path: str) -> bool``: cheap, opens as little as it can, never raises for foreign files;
 - ``PRECEDENCE: int``: formats with a lower number are asked first;
-- ``open_source(path: str, options: SourceOptions) -> Source``;
+- ``open_source(path: str, options: SourceOptions) -> Source``: the whole image of ``options.level``; channel, time
+  point and region are selected here, for all formats alike;
 - ``create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink``, and ``SUFFIXES``: endings
-  of output paths that this format writes.
+  (or, for names such as ``memory:result``, beginnings) of output paths that this format writes.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from convolume.errors import InputError
+from convolume.regions import Region
 from convolume.registry import load_member, member_names
+from convolume.stores._interfaces import DEFAULT_CACHE_BYTES, Sink, SinkOptions, Source, SourceOptions
+from convolume.stores._paths import check_disk_space, same_or_nested
+from convolume.stores._selection import select
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import ModuleType
 
     import numpy.typing as npt
 
     from convolume.image import ImageInfo
-    from convolume.regions import Region
 
-__all__ = ["Sink", "SinkOptions", "Source", "SourceOptions", "create_sink", "open_source"]
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """What a user may say of an input beside its path.
-
-    `axes` (such as ``"zyx"``) and `spacing` (one entry a space axis, in `unit`) are for formats that do not
-    carry them, and win over what the file says. `channel` is a position or a name.
-    """
-
-    level: int = 0
-    channel: int | str | None = None
-    time: int | None = None
-    region: tuple[tuple[str, int, int], ...] = ()
-    axes: str | None = None
-    spacing: tuple[float, ...] | None = None
-    unit: str | None = None
-
-
-class Source(ABC):
-    """An image that is read by region. It keeps a path, pickles small and reopens in each process."""
-
-    path: str
-    info: ImageInfo
-
-    @abstractmethod
-    def read(self, region: Region) -> npt.NDArray[Any]:
-        """Return the voxels of a region that lies inside the image, in the image's dtype.
-
-        The array may be a view or a cache's: it is never written.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class SinkOptions:
-    """How an output is stored; None takes a good default for the image's shape."""
-
-    chunks: tuple[int, ...] | None = None
-    shards: tuple[int, ...] | None = None
-    pyramid: bool = True
-    if_exists: Literal["error", "overwrite"] = "error"
-
-
-class Sink(ABC):
-    """An image that is written by region, in whole shards, and becomes visible when it is finished.
-
-    It keeps a path, pickles small and reopens in each process. Level 0 is the image, the others are its pyramid;
-    `levels` and `write_unit` (the shard, or the chunk where there are no shards) are known before
-    anything is written.
-    """
-
-    path: str
-    levels: tuple[ImageInfo, ...]
-    write_unit: tuple[int, ...]
-
-    @abstractmethod
-    def check(self) -> None:
-        """Refuse, before anything is written, what could not be created (it exists, no permission).
-
-        Raises
-        ------
-        InputError
-            Says what stands in the way and what to do.
-        """
-
-    @abstractmethod
-    def create(self) -> None:
-        """Make the empty arrays; what is there does not open as an image yet."""
-
-    @abstractmethod
-    def write(self, level: int, region: Region, voxels: npt.NDArray[Any]) -> int:
-        """Write whole shards of one level; return the number of uncompressed bytes."""
-
-    @abstractmethod
-    def read(self, level: int, region: Region) -> npt.NDArray[Any]:
-        """Return voxels that were written."""
-
-    @abstractmethod
-    def finish(self, provenance: Mapping[str, Any], windows: tuple[tuple[float, float, float, float], ...]) -> None:
-        """Write the metadata that makes the image visible, last of all.
-
-        Parameters
-        ----------
-        provenance : mapping
-            JSON-like: workflow, plan, versions, device, input.
-        windows : tuple of (min, max, start, end)
-            Display window of each channel, fresh from the result.
-        """
+__all__ = [
+    "DEFAULT_CACHE_BYTES",
+    "Sink",
+    "SinkOptions",
+    "Source",
+    "SourceOptions",
+    "check_disk_space",
+    "create_sink",
+    "open_source",
+    "read_array",
+    "same_or_nested",
+]
 
 
 def open_source(path: str, options: SourceOptions | None = None) -> Source:
     """Open an image in whichever format it has; no voxel is read.
+
+    Parameters
+    ----------
+    path : str
+        A folder, a file, or a name such as ``memory:result``.
+    options : SourceOptions, optional
+        Level, channel, time point and region; axes and voxel size where the format carries none.
 
     Raises
     ------
     InputError
         Nothing is there, no format knows it, or the options do not fit it.
     """
+    path, options = _without_slash(path), options or SourceOptions()
     for member in _members_with("recognises"):
         if member.recognises(path):
-            source: Source = member.open_source(path, options or SourceOptions())
-            return source
-    message = f"{path}: no such image, or none of the formats that are known ({', '.join(member_names('stores'))})"
+            return select(member.open_source(path, options), options)
+    if ":" not in path and not Path(path).exists():
+        message = f"{path}: there is no such file or folder"
+    else:
+        known = ", ".join(name for name in member_names("stores"))
+        message = f"{path}: none of the formats that are known ({known}) is found there"
     raise InputError(message)
 
 
@@ -140,15 +78,47 @@ def create_sink(path: str, image: ImageInfo, options: SinkOptions | None = None)
     Raises
     ------
     InputError
-        No format writes to such a path.
+        No format writes to such a path, or the format cannot hold such an image.
     """
+    path, options = _without_slash(path), options or SinkOptions()
     for member in _members_with("create_sink"):
         if path.endswith(member.SUFFIXES) or path.startswith(member.SUFFIXES):
-            sink: Sink = member.create_sink(path, image, options or SinkOptions())
+            sink: Sink = member.create_sink(path, image, options)
             return sink
     endings = [suffix for member in _members_with("create_sink") for suffix in member.SUFFIXES]
-    message = f"{path}: no format writes to such a path; end it with one of {', '.join(endings)}"
+    message = f"{path}: no format writes to such a path; give it one of these: {', '.join(endings)}"
     raise InputError(message)
+
+
+def read_array(path: str) -> npt.NDArray[Any]:
+    """Return the whole array of a file: ``.npy``, or any format that is an image; made for kernel files.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it holds no array.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp(), "kernel.npy")
+    >>> np.save(file, np.ones((3, 3)))
+    >>> read_array(str(file)).shape
+    (3, 3)
+    """
+    if not path.endswith(".npy"):
+        source = open_source(path)
+        return source.read(Region.whole(source.info.shape))
+    try:
+        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        message = f"{path}: cannot be read as a .npy file: {error}"
+        raise InputError(message) from error
+    return array
+
+
+def _without_slash(path: str) -> str:
+    return path.rstrip("/") or path
 
 
 def _members_with(function: str) -> list[ModuleType]:

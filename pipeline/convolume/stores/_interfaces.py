@@ -1,0 +1,137 @@
+"""What a source and a sink are: the two nouns that every format serves."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from convolume.image import ImageInfo
+    from convolume.regions import Region
+
+__all__ = ["DEFAULT_CACHE_BYTES", "Sink", "SinkOptions", "Source", "SourceOptions"]
+
+DEFAULT_CACHE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What a user may say of an input beside its path.
+
+    `axes` (such as ``"zyx"``) and `spacing` (one entry a space axis, in `unit`) are for formats that do not
+    carry them, and win over what the file says. `channel` is a position or a name.
+    """
+
+    level: int = 0
+    channel: int | str | None = None
+    time: int | None = None
+    region: tuple[tuple[str, int, int], ...] = ()
+    axes: str | None = None
+    spacing: tuple[float, ...] | None = None
+    unit: str | None = None
+
+
+class Source(ABC):
+    """An image that is read by region. It keeps a path, pickles small and reopens in each process."""
+
+    path: str
+    info: ImageInfo
+    crosses_processes: bool = True
+    """Whether another process can open the same image."""
+    cache_bytes: int = DEFAULT_CACHE_BYTES
+    """Decoded chunks that a process keeps, so that halos are not decoded again; where the format has chunks."""
+    io_threads: int | None = None
+    """Threads that decode, where the format can use several; None is as many as there are cores."""
+    staged_bytes: int = 0
+    """Bytes of the temporary file that serves the reads of a compressed one."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """JSON-like facts that `info` has no place for (an affine, say); they go into the run's provenance."""
+        return {}
+
+    def prepare(self) -> None:  # noqa: B027  # most formats have nothing to prepare
+        """Do once, in the process that starts a run, what serves the reads of all others (unpack a file, say).
+
+        It is no error to leave it out: the first read does it then.
+        """
+
+    @abstractmethod
+    def read(self, region: Region) -> npt.NDArray[Any]:
+        """Return the voxels of a region that lies inside the image, in the image's dtype.
+
+        The array may be a view or a cache's: it is never written.
+        """
+
+    @abstractmethod
+    def identity(self) -> str:
+        """Return a text that changes when the image is replaced by another one; cheap, no voxel is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkOptions:
+    """How an output is stored; None takes a good default for the image's shape."""
+
+    chunks: tuple[int, ...] | None = None
+    shards: tuple[int, ...] | None = None
+    pyramid: bool = True
+    if_exists: Literal["error", "overwrite"] = "error"
+
+
+class Sink(ABC):
+    """An image that is written by region, in whole shards, and becomes visible when it is finished.
+
+    It keeps a path, pickles small and reopens in each process. Level 0 is the image, the others are its pyramid;
+    `levels` and `write_unit` (the shard, or the chunk where there are no shards) are known before
+    anything is written.
+    """
+
+    path: str
+    levels: tuple[ImageInfo, ...]
+    write_unit: tuple[int, ...]
+    crosses_processes: bool = True
+    io_threads: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all levels, uncompressed."""
+        return sum(level.size_bytes for level in self.levels)
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse, before anything is written, what could not be created (it exists, no permission).
+
+        Raises
+        ------
+        InputError
+            Says what stands in the way and what to do.
+        """
+
+    @abstractmethod
+    def create(self) -> None:
+        """Make the empty arrays; what is there does not open as an image yet."""
+
+    @abstractmethod
+    def write(self, level: int, region: Region, voxels: npt.NDArray[Any]) -> int:
+        """Write whole shards of one level; return the number of uncompressed bytes."""
+
+    @abstractmethod
+    def read(self, level: int, region: Region) -> npt.NDArray[Any]:
+        """Return voxels that were written."""
+
+    @abstractmethod
+    def finish(self, provenance: Mapping[str, Any], windows: tuple[tuple[float, float, float, float], ...]) -> None:
+        """Write the metadata that makes the image visible, last of all.
+
+        Parameters
+        ----------
+        provenance : mapping
+            JSON-like: workflow, plan, versions, device, input.
+        windows : tuple of (min, max, start, end)
+            Display window of each channel, fresh from the result.
+        """

@@ -1,0 +1,107 @@
+"""How an output is laid out: its chunks and shards, and the levels of its pyramid. Pure, without arrays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod, sqrt
+from typing import TYPE_CHECKING
+
+from convolume.errors import InputError
+
+if TYPE_CHECKING:
+    from convolume.image import Axis, ImageInfo
+    from convolume.stores._interfaces import SinkOptions
+
+__all__ = ["level_infos", "write_unit"]
+
+CHUNK_VOXELS = 128
+COARSEST_VOXELS = 128
+# So many files in one folder are where file systems, and whoever copies them, begin to suffer.
+MOST_CHUNKS_WITHOUT_SHARDS = 4096
+CHUNKS_PER_SHARD_AXIS = 2
+
+
+def write_unit(level: ImageInfo) -> tuple[int, ...]:
+    """Return the shape that one writer owns: the shard, or the chunk where there are no shards."""
+    unit = level.shards or level.chunks or level.shape
+    return tuple(unit)
+
+
+def level_infos(path: str, image: ImageInfo, options: SinkOptions) -> tuple[ImageInfo, ...]:
+    """Return the levels of an output, level 0 first, each with its chunks, shards, voxel size and translation.
+
+    The finest space axes are halved (sizes rounded up) until voxels are isotropic within a factor of sqrt(2), then
+    all of them, until every space axis has at most 128 voxels.
+
+    Raises
+    ------
+    InputError
+        Chunks or shards do not fit the image.
+
+    Examples
+    --------
+    >>> from convolume.image import ImageInfo, default_axes
+    >>> from convolume.stores import SinkOptions
+    >>> image = ImageInfo((40, 300, 300), "uint16", default_axes(3))
+    >>> [level.shape for level in level_infos("out.zarr", image, SinkOptions())]
+    [(40, 300, 300), (20, 150, 150), (10, 75, 75)]
+    """
+    _check_units(path, image, options)
+    levels = [image]
+    while options.pyramid and any(levels[-1].shape[axis] > COARSEST_VOXELS for axis in image.space_axes):
+        levels.append(_halved(levels[-1]))
+    return tuple(_with_units(level, options) for level in levels)
+
+
+def _halved(level: ImageInfo) -> ImageInfo:
+    chosen = _finest_axes(level)
+    shape = tuple(-(-n // 2) if i in chosen else n for i, n in enumerate(level.shape))
+    axes = tuple(_halved_axis(axis) if i in chosen else axis for i, axis in enumerate(level.axes))
+    return level.with_(shape=shape, axes=axes)
+
+
+def _halved_axis(axis: Axis) -> Axis:
+    # The first voxel of a coarser level covers two: its centre lies half a finer voxel further on.
+    return replace(axis, spacing=2 * axis.spacing, translation=axis.translation + axis.spacing / 2)
+
+
+def _finest_axes(level: ImageInfo) -> frozenset[int]:
+    long = [axis for axis in level.space_axes if level.shape[axis] > 1]
+    in_um = {axis: level.axes[axis].spacing_um for axis in long}
+    spacing = {axis: level.axes[axis].spacing if None in in_um.values() else in_um[axis] for axis in long}
+    sizes = {axis: size for axis, size in spacing.items() if size is not None}
+    finest = min(sizes.values())
+    return frozenset(axis for axis, size in sizes.items() if size <= sqrt(2) * finest)
+
+
+def _with_units(level: ImageInfo, options: SinkOptions) -> ImageInfo:
+    wished = options.chunks or tuple(CHUNK_VOXELS if axis.kind == "space" else 1 for axis in level.axes)
+    chunks = tuple(min(c, n) for c, n in zip(wished, level.shape, strict=True))
+    return level.with_(chunks=chunks, shards=_shards(level, chunks, options))
+
+
+def _shards(level: ImageInfo, chunks: tuple[int, ...], options: SinkOptions) -> tuple[int, ...] | None:
+    counts = tuple(-(-n // c) for n, c in zip(level.shape, chunks, strict=True))
+    if options.shards is not None:
+        # A small level has small chunks: its shard is the next whole number of them.
+        return tuple(c * min(count, max(1, s // c)) for c, count, s in zip(chunks, counts, options.shards, strict=True))
+    if prod(counts) <= MOST_CHUNKS_WITHOUT_SHARDS:
+        return None
+    per_axis = (CHUNKS_PER_SHARD_AXIS if axis.kind == "space" else 1 for axis in level.axes)
+    return tuple(c * min(count, n) for c, count, n in zip(chunks, counts, per_axis, strict=True))
+
+
+def _check_units(path: str, image: ImageInfo, options: SinkOptions) -> None:
+    for what, unit in (("chunks", options.chunks), ("shards", options.shards)):
+        if unit is not None and len(unit) != image.ndim:
+            message = f"{path}: {what} {unit} have {len(unit)} numbers, and the image has {image.ndim} axes"
+            raise InputError(message)
+        if unit is not None and min(unit) < 1:
+            message = f"{path}: {what} {unit}: each is 1 or more"
+            raise InputError(message)
+    if options.shards is None:
+        return
+    chunks = _with_units(image, replace(options, shards=None)).chunks or ()
+    if any(s % c and s < n for s, c, n in zip(options.shards, chunks, image.shape, strict=True)):
+        message = f"{path}: shards {options.shards} are no whole number of chunks {chunks}"
+        raise InputError(message)

@@ -1,0 +1,164 @@
+"""What Zarr's own metadata files say of a node: group or array, layout, attributes; read without opening it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convolume.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ArrayLayout", "attributes", "digest", "node_kind", "read_layout", "write_group"]
+
+METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLayout:
+    """One Zarr array on disk: extents, dtype (NumPy's name) and units of storage."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None = None
+    dimension_names: tuple[str | None, ...] | None = None
+    zarr_format: int = 3
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of one decoded chunk."""
+        return prod(self.chunks) * self.dtype.itemsize
+
+
+def node_kind(path: str) -> str | None:
+    """Return ``"group"``, ``"array"``, or None where there is no Zarr node; nothing is raised."""
+    folder = Path(path)
+    try:
+        if (folder / "zarr.json").is_file():
+            kind = json.loads((folder / "zarr.json").read_bytes()).get("node_type")
+            return kind if kind in {"group", "array"} else None
+        if (folder / ".zarray").is_file():
+            return "array"
+        return "group" if (folder / ".zgroup").is_file() or (folder / ".zattrs").is_file() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def attributes(path: str) -> dict[str, Any]:
+    """Return the user's attributes of a Zarr node, v3 or v2."""
+    folder = Path(path)
+    if (folder / "zarr.json").is_file():
+        return dict(_document(folder / "zarr.json").get("attributes", {}))
+    return _document(folder / ".zattrs") if (folder / ".zattrs").is_file() else {}
+
+
+def read_layout(path: str) -> ArrayLayout:
+    """Return the layout of an array.
+
+    Raises
+    ------
+    InputError
+        It is no array, or its metadata are not understood.
+    """
+    folder = Path(path)
+    v3 = folder / "zarr.json"
+    file = v3 if v3.is_file() else folder / ".zarray"
+    if not file.is_file():
+        message = f"{path}: there is no Zarr array"
+        raise InputError(message)
+    try:
+        layout = _layout_v3(_document(v3)) if file == v3 else _layout_v2(_document(file))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        message = f"{file}: this Zarr array's metadata are not understood ({type(error).__name__}: {error})"
+        raise InputError(message) from error
+    return layout
+
+
+def _layout_v3(document: Mapping[str, Any]) -> ArrayLayout:
+    outer = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
+    sharding = [codec for codec in document["codecs"] if codec["name"] == "sharding_indexed"]
+    inner = tuple(sharding[0]["configuration"]["chunk_shape"]) if sharding else outer
+    names = document.get("dimension_names")
+    return ArrayLayout(
+        shape=tuple(document["shape"]),
+        dtype=np.dtype(document["data_type"]),
+        chunks=inner,
+        shards=outer if sharding else None,
+        dimension_names=None if names is None else tuple(names),
+    )
+
+
+def _layout_v2(document: Mapping[str, Any]) -> ArrayLayout:
+    dtype = np.dtype(document["dtype"]).newbyteorder("=")
+    return ArrayLayout(tuple(document["shape"]), dtype, tuple(document["chunks"]), zarr_format=2)
+
+
+def digest(*paths: str) -> str:
+    """Return a short text that changes with the metadata files of these nodes."""
+    summary = blake2b(digest_size=16)
+    for path in paths:
+        for name in METADATA_FILES:
+            file = Path(path, name)
+            if file.is_file():
+                summary.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return summary.hexdigest()
+
+
+def write_group(path: str, attributes: Mapping[str, Any]) -> None:
+    """Write a Zarr v3 group's metadata in one step: whoever reads sees the old file or the new one."""
+    document = {"zarr_format": 3, "node_type": "group", "attributes": _plain(attributes)}
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix="zarr.json.", dir=folder)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=2, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        # A temporary file is private; an image is as open as the folder's other files.
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(folder / "zarr.json")
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can say: numbers that it lacks (NaN, inf) become texts, NumPy's numbers become Python's."""
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _document(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        message = f"{file}: cannot be read as JSON ({error})"
+        raise InputError(message) from error
+    if not isinstance(document, dict):
+        message = f"{file}: holds no JSON object"
+        raise InputError(message)
+    return document

@@ -1,0 +1,210 @@
+"""NIfTI volumes, ``.nii`` and ``.nii.gz``: transposed to (t, c, z, y, x), never reoriented."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from math import isfinite, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convolume.errors import InputError
+from convolume.image import Axis, ImageInfo
+from convolume.stores._axes import check_dtype, check_one_level, named_axes, with_options
+from convolume.stores._files import file_identity, load_extra, staged
+from convolume.stores._interfaces import Source, SourceOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from convolume.regions import Region
+
+__all__ = ["NiftiSource", "open_file", "open_source", "recognises"]
+
+PRECEDENCE = 20
+ENDINGS = (".nii", ".nii.gz")
+SPACE_UNITS = {1: "meter", 2: "millimeter", 3: "micrometer"}
+TIME_UNITS = {8: "second", 16: "millisecond", 24: "microsecond"}
+AXIS_NAMES = {1: "x", 2: "yx", 3: "zyx", 4: "tzyx", 5: "tczyx"}
+# Integers of up to this many bytes, scaled, are exact enough in float32.
+SINGLE_PRECISION_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the voxels lie in the uncompressed file, in the file's order of axes (x, y, z, t, c)."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    offset_bytes: int
+    slope: float
+    intercept: float
+
+    @property
+    def is_scaled(self) -> bool:
+        return (self.slope, self.intercept) != (1.0, 0.0)
+
+    @property
+    def file_bytes(self) -> int:
+        return self.offset_bytes + prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def image_dtype(self) -> np.dtype[Any]:
+        """Dtype of what is read: the file's own, in the machine's byte order, or a float where it is scaled."""
+        native = np.dtype(self.dtype).newbyteorder("=")
+        if not self.is_scaled:
+            return native
+        small = native.itemsize <= SINGLE_PRECISION_BYTES or native == np.float32
+        return np.dtype(np.float32 if small else np.float64)
+
+
+def recognises(path: str) -> bool:
+    """Say whether a file with NIfTI's ending is there."""
+    return path.endswith(ENDINGS) and Path(path).is_file()
+
+
+def open_source(path: str, options: SourceOptions) -> Source:
+    """Open a NIfTI file.
+
+    Raises
+    ------
+    InputError
+        nibabel is not installed, or the file is damaged or cut short.
+    """
+    return open_file(path, path, options)
+
+
+def open_file(path: str, file: str, options: SourceOptions) -> Source:
+    """Open the NIfTI file that an image of the name `path` lies in."""
+    check_one_level(path, options)
+    image = _opened(file)
+    layout = _layout(file, image)
+    shape = _reversed_shape(layout.shape)
+    axes, notes = _axes(path, image.header, len(shape))
+    if options.unit is not None:
+        notes = ()
+    axes = with_options(path, shape, axes, options)
+    info = ImageInfo(shape=shape, dtype=check_dtype(path, layout.image_dtype), axes=axes, notes=notes)
+    return NiftiSource(path, file, info, layout)
+
+
+class NiftiSource(Source):
+    """The voxels of a NIfTI file, mapped into memory for each read."""
+
+    cache_bytes = 0
+
+    def __init__(self, path: str, file: str, info: ImageInfo, layout: _Layout) -> None:
+        self.path = path
+        self.file = file
+        self.info = info
+        self.layout = layout
+        self.staged_bytes = layout.file_bytes if file.endswith(".gz") else 0
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The affine, which belongs to NIfTI's order of axes (x, y, z), and what the header says of it."""
+        return {"nifti": _placement(_opened(self.file))}
+
+    def prepare(self) -> None:
+        """Unpack a .nii.gz once, for all processes of this machine."""
+        self._uncompressed()
+
+    def read(self, region: Region) -> npt.NDArray[Any]:
+        """Return the voxels of a region, with the file's slope and intercept applied."""
+        stored = np.memmap(
+            self._uncompressed(),
+            dtype=self.layout.dtype,
+            mode="r",
+            offset=self.layout.offset_bytes,
+            shape=self.layout.shape,
+            order="F",
+        )
+        voxels = np.asarray(_reversed_axes(stored)[region.slices])
+        if not self.layout.is_scaled:
+            return np.array(voxels, dtype=self.layout.image_dtype, order="C")
+        scaled = voxels.astype(np.float64) * self.layout.slope + self.layout.intercept
+        return scaled.astype(self.layout.image_dtype, copy=False)
+
+    def identity(self) -> str:
+        """Return the file's size and time."""
+        return f"nifti {file_identity(self.file)}"
+
+    def _uncompressed(self) -> Path:
+        return staged(self.file, self.layout.file_bytes) if self.file.endswith(".gz") else Path(self.file)
+
+
+def _reversed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return _reversed_axes(np.broadcast_to(np.empty(()), shape)).shape
+
+
+def _reversed_axes(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return (x, y, z, t, c) as (t, c, z, y, x), a view."""
+    turned = stored.T
+    return turned.swapaxes(0, 1) if stored.ndim == len("tczyx") else turned
+
+
+def _opened(file: str) -> Any:
+    nibabel = load_extra(file, "nibabel", "nifti")
+    try:
+        image = nibabel.load(file, mmap=False)
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+        message = f"{file}: is no NIfTI file that can be read ({error})"
+        raise InputError(message) from error
+    except nibabel.spatialimages.HeaderDataError as error:
+        message = f"{file}: its NIfTI header makes no sense ({error})"
+        raise InputError(message) from error
+    return image
+
+
+def _layout(file: str, image: Any) -> _Layout:
+    proxy = image.dataobj
+    shape = tuple(int(n) for n in image.shape)
+    while len(shape) > len("tczyx") and shape[-1] == 1:
+        shape = shape[:-1]
+    if not 1 <= len(shape) <= len("tczyx"):
+        message = f"{file}: has {len(shape)} axes {shape}; 1 to 5 can be filtered"
+        raise InputError(message)
+    if proxy.dtype.names:
+        message = f"{file}: holds colours {proxy.dtype.names}, not numbers; convert it to one volume a channel"
+        raise InputError(message)
+    layout = _Layout(shape, proxy.dtype.str, int(proxy.offset), float(proxy.slope), float(proxy.inter))
+    size_bytes = Path(file).stat().st_size
+    if not file.endswith(".gz") and size_bytes < layout.file_bytes:
+        message = (
+            f"{file}: is cut short: {size_bytes} bytes where its header promises {layout.file_bytes}; copy it again"
+        )
+        raise InputError(message)
+    return layout
+
+
+def _axes(path: str, header: Any, ndim: int) -> tuple[tuple[Axis, ...], tuple[str, ...]]:
+    """Return the axes with their voxel size, and what had to be assumed."""
+    code = int(header["xyzt_units"])
+    unit, time_unit = SPACE_UNITS.get(code & 7), TIME_UNITS.get(code & 56)
+    spacing = dict(zip("xyztc", (abs(float(zoom)) for zoom in header["pixdim"][1:6]), strict=True))
+    axes = []
+    invalid = []
+    for axis in named_axes(path, AXIS_NAMES[ndim]):
+        step = spacing[axis.name] if axis.kind != "channel" else 1.0
+        if not (isfinite(step) and step > 0):
+            # Many time axes have no step, and nothing depends on it.
+            invalid += [axis.name] if axis.kind == "space" else []
+            step = 1.0
+        units = {"space": unit or "millimeter", "time": time_unit}
+        axes.append(replace(axis, unit=units.get(axis.kind), spacing=step))
+    notes = []
+    if unit is None:
+        notes.append(f"{path}: the header leaves the unit unknown; NIfTI's millimetres are taken")
+    if invalid:
+        notes.append(f"{path}: the header has no voxel size along {', '.join(invalid)}; 1 is taken")
+    return tuple(axes), tuple(notes)
+
+
+def _placement(image: Any) -> dict[str, Any]:
+    codes = ("sform_code", "qform_code", "xyzt_units")
+    affine = [[float(value) for value in row] for row in image.affine]
+    return {"affine_xyz": affine} | {code: int(image.header[code]) for code in codes}

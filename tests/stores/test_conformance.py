@@ -1,0 +1,84 @@
+"""Every source and every sink keeps its promise, whatever the format."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from convolume.registry import load_member, member_names
+from convolume.stores import SinkOptions, open_source
+from convolume.testing.stores import (
+    EXAMPLES,
+    check_crosses_processes,
+    check_sink,
+    check_source,
+    images,
+    random_array,
+    write_example,
+)
+
+SOURCES = [name for name in member_names("stores") if hasattr(load_member("stores", name), "open_source")]
+SINKS = [name for name in member_names("stores") if hasattr(load_member("stores", name), "create_sink")]
+COUNTER = itertools.count()
+
+
+def test_every_source_that_can_be_written_has_an_example() -> None:
+    """A new format says how the suite writes one."""
+    assert set(SOURCES) - set(EXAMPLES) == {"sample"}
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 6), (1, 4, 3), (9, 1)])
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_source(name: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Any region is that part of the whole."""
+    array = random_array(shape, "uint16")
+    check_source(open_source(write_example(name, tmp_path, array)), array)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"lazy", "memory"}))
+def test_source_crosses_processes(name: str, tmp_path: Path) -> None:
+    """It pickles small, and reads in another process."""
+    array = random_array((5, 7, 6), "uint16")
+    source = open_source(write_example(name, tmp_path, array))
+    assert source.crosses_processes
+    check_crosses_processes(source, array)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_source_that_is_replaced_has_another_identity(name: str, tmp_path: Path) -> None:
+    """The identity tells a replaced image."""
+    first = open_source(write_example(name, tmp_path, random_array((5, 7, 6), "uint16"))).identity()
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    second = open_source(write_example(name, tmp_path, random_array((5, 7, 8), "uint16"))).identity()
+    assert first != second
+
+
+@pytest.mark.parametrize("name", SINKS)
+@settings(max_examples=40, deadline=None)
+@given(data=images(min_ndim=2))
+def test_sink(name: str, data: tuple) -> None:
+    """Whole units in, the same voxels out, nothing visible before the end."""
+    array, options = data
+    module = load_member("stores", name)
+    with tempfile.TemporaryDirectory() as folder:
+        suffix = module.SUFFIXES[0]
+        end = f"image{next(COUNTER)}"
+        path = f"{suffix}{end}" if suffix.endswith(":") else str(Path(folder, end + suffix))
+        try:
+            check_sink(path, array, options)
+        finally:
+            load_member("stores", "memory").drop(end)
+
+
+@pytest.mark.parametrize("name", SINKS)
+def test_sink_with_a_pyramid(name: str, tmp_path: Path) -> None:
+    """So with every level of a pyramid."""
+    suffix = load_member("stores", name).SUFFIXES[0]
+    path = f"{suffix}pyramid" if suffix.endswith(":") else str(tmp_path / f"pyramid{suffix}")
+    check_sink(path, random_array((3, 300, 140), "int16"), SinkOptions(if_exists="overwrite"))

@@ -1,0 +1,134 @@
+"""TIFF stacks: one file is one volume, whatever wrote it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from convolume.errors import InputError, RunError
+from convolume.regions import Region
+from convolume.stores import SourceOptions, open_source
+from convolume.testing.stores import check_crosses_processes, check_source, random_array
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GREY: dict[str, Any] = {"photometric": "minisblack"}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"compression": "zlib"},
+        {"byteorder": ">"},
+        {"byteorder": ">", "compression": "zlib"},
+        {"tile": (16, 16)},
+        {"bigtiff": True},
+        {"volumetric": True, "tile": (16, 16, 16)},
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_stack(tmp_path: Path, how: dict[str, Any], dtype: str) -> None:
+    """Pages are planes, however they are stored."""
+    array = random_array((5, 20, 17), dtype)
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, array, **GREY, **how)
+    source = open_source(str(path))
+    check_source(source, array)
+    assert [axis.name for axis in source.info.axes] == list("zyx")
+    assert source.info.space_spacing_um == (None, None, None)
+
+
+def test_one_page(tmp_path: Path) -> None:
+    """A single page is a plane."""
+    array = random_array((6, 7), "uint8")
+    tifffile.imwrite(tmp_path / "page.tif", array, **GREY)
+    check_source(open_source(str(tmp_path / "page.tif")), array)
+
+
+@pytest.mark.parametrize("how", [{}, {"compression": "zlib"}])
+def test_imagej(tmp_path: Path, how: dict[str, Any]) -> None:
+    """ImageJ's hyperstack: axes, distance of planes and pixels a unit."""
+    array = random_array((2, 5, 3, 6, 7), "uint16")
+    metadata = {"axes": "TZCYX", "spacing": 2.5, "unit": "um"}
+    tifffile.imwrite(tmp_path / "hyper.tif", array, imagej=True, metadata=metadata, resolution=(4, 2), **how)
+    source = open_source(str(tmp_path / "hyper.tif"))
+    check_source(source, array.transpose(0, 2, 1, 3, 4))
+    assert [axis.name for axis in source.info.axes] == list("tczyx")
+    assert source.info.space_spacing_um == (2.5, 0.5, 0.25)
+
+
+def test_ome_tiff(tmp_path: Path) -> None:
+    """OME's physical sizes, each with its own unit; one that is not told is 1, without a unit."""
+    array = random_array((5, 2, 6, 7), "uint16")
+    metadata = {"axes": "ZCYX", "PhysicalSizeX": 500.0, "PhysicalSizeXUnit": "nm", "PhysicalSizeZ": 3.0}
+    tifffile.imwrite(tmp_path / "stack.ome.tif", array, ome=True, metadata=metadata, compression="zlib")
+    source = open_source(str(tmp_path / "stack.ome.tif"))
+    check_source(source, array.swapaxes(0, 1))
+    assert source.info.space_spacing_um == (3.0, None, 0.5)
+
+
+@pytest.mark.parametrize("how", [{}, {"planarconfig": "separate", "compression": "zlib"}])
+def test_colours_are_channels(tmp_path: Path, how: dict[str, Any]) -> None:
+    """Samples of a page become the channel axis, in either arrangement."""
+    array = random_array((6, 7, 3), "uint8")
+    stored = np.moveaxis(array, -1, 0) if how else array
+    tifffile.imwrite(tmp_path / "colours.tif", stored, photometric="rgb", **how)
+    source = open_source(str(tmp_path / "colours.tif"))
+    check_source(source, np.moveaxis(array, -1, 0))
+    assert [axis.name for axis in source.info.axes] == list("cyx")
+
+
+def test_users_axes(tmp_path: Path) -> None:
+    """The user names the axes of the file, in the file's order."""
+    array = random_array((5, 2, 6, 7), "uint8")
+    path = str(tmp_path / "stack.tif")
+    tifffile.imwrite(path, array, **GREY)
+    with pytest.raises(InputError, match=r"the file's axes '..YX' \(5, 2, 6, 7\) are not understood; name them"):
+        open_source(path)
+    source = open_source(path, SourceOptions(axes="zcyx", spacing=(3.0, 2.0, 1.0), unit="nanometer"))
+    check_source(source, array.swapaxes(0, 1))
+    assert source.info.space_spacing_um == pytest.approx((0.003, 0.002, 0.001))
+    with pytest.raises(InputError, match="axes 'zyx' name 3 axes, and the file has 4"):
+        open_source(path, SourceOptions(axes="zyx"))
+
+
+def test_second_series_is_said(tmp_path: Path) -> None:
+    """A file of several images gives the first one."""
+    path = str(tmp_path / "two.tif")
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(np.zeros((3, 4, 5), "uint8"), **GREY)
+        writer.write(np.zeros((7, 8), "uint8"), **GREY)
+    source = open_source(path)
+    assert source.info.notes == (f"{path}: holds 2 series; the first is read",)
+    check_crosses_processes(source, np.zeros((3, 4, 5), "uint8"))
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    """No TIFF is an error of the input; a page that cannot be decoded is one of the run."""
+    path = tmp_path / "stack.tif"
+    path.write_bytes(b"no image at all")
+    with pytest.raises(InputError, match="is no TIFF file that can be read"):
+        open_source(str(path))
+    tifffile.imwrite(path, random_array((3, 40, 40), "uint8"), compression="zlib", **GREY)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        start = file.pages[1].dataoffsets[0]
+    data[start : start + 200] = bytes(200)
+    path.write_bytes(data)
+    source = open_source(str(path))
+    with pytest.raises(RunError, match="a page cannot be read; the file is damaged or cut short"):
+        source.read(Region.whole(source.info.shape))
+
+
+def test_without_tifffile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the extra."""
+    (tmp_path / "stack.tif").touch()
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(InputError, match=r"reading it needs tifffile: pip install 'convolume\[tiff\]'"):
+        open_source(str(tmp_path / "stack.tif"))
