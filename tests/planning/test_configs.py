@@ -1,0 +1,66 @@
+"""Configurations: those that are shipped can be read, and mistakes are told as a workflow's are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from convolume.errors import InputError
+from convolume.planning.spec import Config, read_config
+from convolume.registry import member_names
+
+CLUSTERS = ", ".join(member_names("clusters"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+def test_there_are_configurations() -> None:
+    """A laptop, a workstation and this process are told."""
+    assert {path.stem for path in CONFIGS} >= {"in_process", "laptop", "workstation"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_reads(path: Path) -> None:
+    """Each names a kind of cluster that there is, and opens with a sentence."""
+    assert read_config(path).model.cluster in member_names("clusters")
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_values_arrive() -> None:
+    """What is written is what is read."""
+    by_name = {path.stem: read_config(path).model for path in CONFIGS}
+    assert by_name["in_process"] == Config(cluster="in_process", threads_per_worker=2, dashboard=False)
+    assert by_name["workstation"].memory == 64_000_000_000
+
+
+def test_none_is_needed() -> None:
+    """Without a file the defaults hold, and overrides work on them."""
+    assert read_config().model == Config()
+    assert read_config(overrides=["workers=3", "device=[RTX, any]"]).model == Config(workers=3, device=("RTX", "any"))
+
+
+def test_configurations() -> None:
+    """Memory takes units; mistakes are told as a workflow's are."""
+    amounts = {"4 GB": 4 * 10**9, "512 MiB": 2**29, "1.5GiB": 3 * 2**29, "100 kB": 10**5, "77 B": 77, "1000": 1000}
+    for text, memory_bytes in amounts.items():
+        assert read_config(f"memory: {text}\n").model.memory == memory_bytes
+    with pytest.raises(InputError) as caught:
+        read_config("cluster: locl\nmemory: 4 gigs\nworkers: 0\ndevice: []\ndashbord: true\nthreads_per_worker: 1e0\n")
+    assert str(caught.value).splitlines() == [
+        "6 mistakes in <configuration>:",
+        (
+            "<configuration>:1:10: cluster: there is no kind of cluster 'locl'; did you mean 'local'? "
+            f"(there are: {CLUSTERS})"
+        ),
+        (
+            "<configuration>:2:9: memory: '4 gigs' is not an amount of memory: "
+            "write bytes, or a number and a unit (4 GB, 512 MiB)"
+        ),
+        "<configuration>:3:10: workers: must be at least 1, not 0",
+        "<configuration>:4:9: device: write a part of a device's name, or a list of such wishes ([RTX, any])",
+        (
+            "<configuration>:5:1: dashbord: this key is not known; did you mean 'dashboard'? "
+            "(there are: cluster, workers, threads_per_worker, device, memory, dashboard)"
+        ),
+        "<configuration>:6:21: threads_per_worker: must be a whole number, not 1.0",
+    ]
