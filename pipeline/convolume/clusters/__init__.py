@@ -1,33 +1,42 @@
 """Clusters run tasks; one file a kind of cluster.
 
-A member module offers ``open_cluster(settings) -> Cluster``, a context manager.
+A member module offers ``resolve(settings) -> ClusterSettings``, which fills in what the user left open without
+starting anything, and ``open_cluster(settings) -> Cluster``, a context manager.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
+from distributed.system import MEMORY_LIMIT
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
-__all__ = ["Cluster", "ClusterSettings", "Task"]
+__all__ = ["Cluster", "ClusterSettings", "Task", "machine_memory_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """What a cluster is asked for; None leaves it to the kind of cluster.
+    """What a cluster is asked for; 0 leaves it to the kind of cluster.
 
-    `environment` holds variables that a worker process needs before it starts.
+    `memory_bytes` is that of all workers together. `environment` holds variables that a worker process
+    needs before it starts.
     """
 
-    workers: int | None = None
-    threads_per_worker: int | None = None
-    memory_bytes: int | None = None
+    workers: int = 0
+    threads_per_worker: int = 0
+    memory_bytes: int = 0
     dashboard: bool = True
     environment: tuple[tuple[str, str], ...] = ()
+
+    def with_environment(self, variables: Mapping[str, str]) -> ClusterSettings:
+        """Return settings whose worker processes start with these variables."""
+        return replace(self, environment=(*self.environment, *variables.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +49,18 @@ class Task:
     arguments: tuple[Any, ...]
 
 
+def machine_memory_bytes() -> int:
+    """Return the memory that this process may use: the machine's, or less where a control group says so."""
+    return int(MEMORY_LIMIT)
+
+
 class Cluster(ABC):
     """Runs tasks in other threads or processes."""
 
+    kind: str
     worker_count: int = 1
     threads_per_worker: int = 1
-    worker_memory_bytes: int | None = None
+    worker_memory_bytes: int
     crosses_processes: bool = False
     dashboard_url: str | None = None
 
@@ -54,13 +69,34 @@ class Cluster(ABC):
         """Tasks that run at the same time."""
         return self.worker_count * self.threads_per_worker
 
-    @abstractmethod
-    def map_unordered(self, tasks: Iterator[Task], window: int) -> Iterator[tuple[Task, Any]]:
-        """Yield ``(task, result)`` as tasks finish, with at most `window` of them in flight.
+    def map_unordered(self, tasks: Iterator[Task]) -> Iterator[Any]:
+        """Yield results as tasks finish; a bounded number is in flight, whatever the number of tasks.
 
-        A task's exception is raised here, with the task's name and index in it (`RunError`), after the
-        others in flight were cancelled.
+        A task's exception is raised here, after the others in flight were cancelled.
         """
+        in_flight = {self.submit(task) for task in islice(tasks, 2 * self.slots + 1)}
+        try:
+            while in_flight:
+                done = self.wait_any(in_flight)
+                in_flight -= done
+                in_flight |= {self.submit(task) for task in islice(tasks, len(done))}
+                for future in done:
+                    yield future.result()
+        finally:
+            for future in in_flight:
+                future.cancel()
+
+    @abstractmethod
+    def submit(self, task: Task) -> Any:
+        """Start a task; the future returned has ``result()`` and ``cancel()``."""
+
+    @abstractmethod
+    def wait_any(self, futures: set[Any]) -> set[Any]:
+        """Wait until at least one of the futures is done; return those that are."""
+
+    @abstractmethod
+    def compute_each(self, collections: list[Any]) -> Iterator[Any]:
+        """Compute dask collections together and yield their results, in any order."""
 
     @abstractmethod
     def close(self) -> None:

@@ -1,0 +1,85 @@
+"""What every cluster that has a dask scheduler does alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from distributed import as_completed, wait
+from distributed.scheduler import KilledWorker
+
+from convolume.clusters import Cluster, Task
+from convolume.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distributed import Client
+
+__all__ = ["DistributedCluster"]
+
+
+class DistributedCluster(Cluster):
+    """Runs tasks on the workers of a `distributed.Client`, which the caller owns."""
+
+    kind = "active client"
+    crosses_processes = True
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        addresses = client.scheduler_info(n_workers=-1)["workers"]
+        workers = addresses.values()
+        if not workers:
+            message = f"the active cluster ({client.dashboard_link}) has no workers: start some and run again"
+            raise RunError(message)
+        self.worker_count = len(workers)
+        self.threads_per_worker = min(worker["nthreads"] for worker in workers)
+        self.worker_memory_bytes = min(worker["memory_limit"] for worker in workers)
+        self.crosses_processes = not all(address.startswith("inproc:") for address in addresses)
+        self.dashboard_url = client.dashboard_link
+        # Eight hexadecimal digits at the end of a name are left out by the dashboard.
+        self._token = uuid4().hex[:8]
+
+    def submit(self, task: Task) -> Any:
+        """Start a task on a worker; its key is what the dashboard shows."""
+        key = (f"{task.name}-{self._token}", *task.index)
+        return _Future(self.client.submit(task.function, *task.arguments, key=key, pure=False), task)
+
+    def wait_any(self, futures: set[Any]) -> set[Any]:
+        """Return the futures that are done, at least one."""
+        by_key = {future.inner.key: future for future in futures}
+        done = wait([future.inner for future in futures], return_when="FIRST_COMPLETED").done
+        return {by_key[inner.key] for inner in done}
+
+    def compute_each(self, collections: list[Any]) -> Iterator[Any]:
+        """Compute dask collections on the workers and yield results as they come."""
+        futures = self.client.compute(collections)
+        try:
+            for _, result in as_completed(futures, with_results=True):
+                yield result
+        finally:
+            self.client.cancel(futures)
+
+    def close(self) -> None:
+        """Leave the caller's cluster as it is."""
+
+
+class _Future:
+    """A future that can say what killed it."""
+
+    def __init__(self, inner: Any, task: Task) -> None:
+        self.inner, self.task = inner, task
+
+    def result(self) -> Any:
+        try:
+            return self.inner.result()
+        except KilledWorker as error:
+            message = (
+                f"{self.task.name}, block {self.task.index}: its worker died again and again (last: "
+                f"{error.last_worker.address}), most often for want of memory: give smaller blocks (`block:`) or "
+                "more memory"
+            )
+            raise RunError(message) from None
+
+    def cancel(self) -> None:
+        self.inner.cancel()

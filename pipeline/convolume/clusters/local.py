@@ -1,0 +1,81 @@
+"""Worker processes on this machine, with a scheduler and a dashboard, all on loopback only."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import dask
+from distributed import Client, LocalCluster
+
+from convolume.clusters import machine_memory_bytes
+from convolume.clusters._distributed import DistributedCluster
+
+if TYPE_CHECKING:
+    from convolume.clusters import ClusterSettings
+
+__all__ = ["LocalProcesses", "open_cluster", "resolve"]
+
+_LOOPBACK = "127.0.0.1"
+_DASHBOARD_PORT = 8787
+# More processes than this share a processor's cores badly: a device uses all of them for one block already.
+_CORES_PER_WORKER = 8
+
+# Blocks are planned to fit: spilling would only hide that they do not.
+_MEMORY = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+
+
+class LocalProcesses(DistributedCluster):
+    """A `distributed.LocalCluster` of worker processes that belongs to one run."""
+
+    kind = "local"
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        settings = resolve(settings)
+        # distributed's own choice here makes every block fault its pages in anew and doubles a run's time.
+        environment = {"MALLOC_TRIM_THRESHOLD_": str(2**30), **dict(settings.environment)}
+        with dask.config.set({"distributed.nanny.pre-spawn-environ": environment, **_MEMORY}):
+            self._cluster = LocalCluster(
+                n_workers=settings.workers,
+                threads_per_worker=settings.threads_per_worker,
+                memory_limit=settings.memory_bytes // settings.workers,
+                host=_LOOPBACK,
+                dashboard_address=_dashboard_address() if settings.dashboard else None,
+                silence_logs=logging.ERROR,
+            )
+        super().__init__(Client(self._cluster))
+        self.crosses_processes = True
+        if not settings.dashboard:
+            self.dashboard_url = None
+
+    def close(self) -> None:
+        """Stop scheduler and workers."""
+        self.client.close()
+        self._cluster.close()
+
+
+def open_cluster(settings: ClusterSettings) -> LocalProcesses:
+    """Start scheduler and workers; returns when they are there."""
+    return LocalProcesses(settings)
+
+
+def resolve(settings: ClusterSettings) -> ClusterSettings:
+    """Return settings with a worker for every eight cores, two threads each, and the machine's memory shared evenly."""
+    workers = settings.workers or max(1, (os.cpu_count() or 1) // _CORES_PER_WORKER)
+    return replace(
+        settings,
+        workers=workers,
+        threads_per_worker=settings.threads_per_worker or 2,
+        memory_bytes=settings.memory_bytes or machine_memory_bytes(),
+    )
+
+
+def _dashboard_address() -> str:
+    """Return dask's usual address where it is free, else one that the system chooses."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free: Any = probe.connect_ex((_LOOPBACK, _DASHBOARD_PORT)) != 0
+    return f"{_LOOPBACK}:{_DASHBOARD_PORT if free else 0}"

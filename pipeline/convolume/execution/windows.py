@@ -1,0 +1,36 @@
+"""Driving blocks from store to store: a task reads its own halo and writes its own shards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convolume.clusters import Task
+from convolume.execution.task import run_block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convolume.clusters import Cluster
+    from convolume.execution.task import StoreJob
+    from convolume.records import BlockRecord
+    from convolume.regions import BlockGrid
+
+__all__ = ["drive_windows"]
+
+
+def drive_windows(cluster: Cluster, job: StoreJob, grid: BlockGrid, name: str) -> Iterator[BlockRecord]:
+    """Yield the record of every block as it is finished, one task a block.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        Where tasks run.
+    job : StoreJob
+        What is done on every block.
+    grid : BlockGrid
+        The blocks, aligned to the shards of every output: each shard has one writer.
+    name : str
+        What the dashboard calls the tasks.
+    """
+    tasks = (Task(name, index, run_block, (job, index, region)) for index, region in grid)
+    return cluster.map_unordered(tasks)
