@@ -1,0 +1,200 @@
+"""The command line: ``run``, ``plan`` and ``devices``; what is heavy is imported by the command that needs it.
+
+Exit codes: 0 done, 2 the user's input is wrong, 3 the run failed, 130 interrupted (SIGTERM counts as Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import traceback
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from convolume.errors import ConvolumeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["commands", "main"]
+
+FAILED = 3
+INTERRUPTED = 130
+
+_TRACEBACK_FRAMES = 6
+_verbosity = {"count": 0}
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``convolume``."""
+    for name in ("SIGTERM", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        # A pipe may be narrower than what is written: a letter becomes a ?, and the run goes on.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    commands(prog_name="convolume")
+
+
+class _Commands(click.Group):
+    """The group, which turns every way to fail into a sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except click.UsageError as error:
+            usage = f"{error.ctx.get_usage()}\n" if error.ctx else ""
+            click.echo(usage, err=True, nl=False)
+            _fail(error.exit_code, error.format_message())
+        except KeyboardInterrupt:
+            _fail(INTERRUPTED, "interrupted: outputs that are not finished do not open as images")
+        except ConvolumeError as error:
+            _fail(error.exit_code, str(error))
+        except Exception as error:  # noqa: BLE001 - the last line of defence of a command
+            _fail_unexpectedly(error)
+
+
+def _verbose(function: Callable[..., Any]) -> Callable[..., Any]:
+    option = click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        expose_value=False,
+        callback=_start_logging,
+        help="Show what is done; -vv shows Dask's words too.",
+    )
+    return option(function)
+
+
+def _start_logging(_context: click.Context, _parameter: click.Parameter, count: int) -> None:
+    _verbosity["count"] = count
+    levels = {"convolume": (logging.WARNING, logging.INFO, logging.DEBUG)[min(count, 2)]}
+    if count > 1:
+        levels |= {"dask": logging.DEBUG, "distributed": logging.INFO}
+    for name, level in levels.items():
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.handlers = [_StandardError()]
+        logger.propagate = False
+
+
+class _StandardError(logging.Handler):
+    """Writes to whatever standard error is at the moment: a live bar stands in for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        sys.stderr.write(f"{self.format(record)}\n")
+
+
+_config = click.option("--config", metavar="FILE", help="Where it runs: a YAML file such as configs/laptop.yaml.")
+_set = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override a value of the workflow: outputs.mean.path=out.ome.zarr. May be given several times.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="convolume", message="%(prog)s %(version)s")
+def commands() -> None:
+    """Filter images that are larger than memory: Zarr in, OME-Zarr out, OpenCL in between, under Dask."""
+
+
+@commands.command()
+@click.argument("workflow")
+@_config
+@_set
+@_verbose
+def run(workflow: str, config: str | None, overrides: tuple[str, ...]) -> None:
+    """Run WORKFLOW, a YAML file, and write its outputs."""
+    from convolume import runner  # noqa: PLC0415 - heavy
+    from convolume.report.terminal import TerminalProgress  # noqa: PLC0415 - heavy
+
+    with TerminalProgress() as progress:
+        runner.run(workflow, config=_where(config), overrides=overrides, progress=progress)
+
+
+@commands.command()
+@click.argument("workflow")
+@_config
+@_set
+@_json
+@_verbose
+def plan(workflow: str, config: str | None, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    """Print what running WORKFLOW would do; nothing is written."""
+    from convolume import runner  # noqa: PLC0415 - heavy
+    from convolume.report.terminal import plan_text, show  # noqa: PLC0415 - heavy
+
+    planned = runner.plan(workflow, config=_where(config), overrides=overrides)
+    show(_as_json(planned.as_dict()) if as_json else plan_text(planned))
+
+
+@commands.command()
+@_json
+@_verbose
+def devices(*, as_json: bool) -> None:
+    """List the devices of this machine, which one would be taken and why."""
+    from convolume.devices._selection import choose_device, list_devices  # noqa: PLC0415 - heavy
+    from convolume.report.terminal import devices_text, show  # noqa: PLC0415 - heavy
+
+    found = list_devices()
+    try:
+        choice = choose_device()
+    except ConvolumeError:
+        # What there is helps to correct the wish that found nothing.
+        if not as_json:
+            show(devices_text(found, None))
+        raise
+    if as_json:
+        show(_as_json({"devices": [asdict(info) for info in found], "taken": asdict(choice)}))
+    else:
+        show(devices_text(found, choice))
+
+
+def _where(config: str | None) -> str | Mapping[str, Any]:
+    """Return where a run happens: without a file, in worker processes of this machine."""
+    return {} if config is None else config
+
+
+def _as_json(values: Any) -> str:
+    return json.dumps(values, indent=2, default=str)
+
+
+def _interrupt(_signal: int, _frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(code: int, message: str) -> NoReturn:
+    from convolume.report.wording import printable  # noqa: PLC0415 - only where something went wrong
+
+    click.echo(f"error: {printable(message)}", err=True)
+    raise click.exceptions.Exit(code)
+
+
+def _fail_unexpectedly(error: Exception) -> NoReturn:
+    if _verbosity["count"]:
+        frames = traceback.format_exception(error, limit=-_TRACEBACK_FRAMES)
+        click.echo("".join(frames).rstrip(), err=True)
+        hint = "the traceback is above"
+    else:
+        hint = "run again with -v for the traceback"
+    _fail(FAILED, f"{type(error).__name__}: {error} (unexpected: {hint})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The plan, the summary of a run and the devices as plain text for a terminal or a pipe."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from convolume.report.wording import (
+    WIDTH,
+    bytes_text,
+    counted,
+    halo_text,
+    labelled,
+    large,
+    printable,
+    seconds_text,
+    shape_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from convolume.devices._selection import DeviceChoice
+    from convolume.planning.plan import Plan, PlannedOutput
+    from convolume.records import DeviceInfo, OutputRecord, RunRecord
+
+__all__ = ["devices_text", "plan_text", "summary"]
+
+# Columns of labels are as wide as the longest of them, within these.
+_NARROWEST, _WIDEST = 9, 18
+
+Rows = list[tuple[str, list[str]]]
+
+
+def plan_text(plan: Plan, width: int = WIDTH) -> str:
+    """Return what a run would do, at most `width` columns wide but for paths.
+
+    Parameters
+    ----------
+    plan : Plan
+        From ``convolume.plan`` or a `Progress`.
+    width : int
+        Columns.
+    """
+    rows: Rows = [
+        ("input", [plan.input_path, _input_line(plan)]),
+        ("blocks", [_blocks_line(plan), f"because: {plan.block_reason}"]),
+        ("strategy", _chosen(plan.strategy.name, plan.strategy.reason, plan.strategy.rejected)),
+        ("reads", [f"{bytes_text(plan.bytes_read)}, an average voxel {plan.read_amplification:.3g} times"]),
+        ("writes", [f"{bytes_text(plan.bytes_written)} before compression, pyramids included"]),
+        ("memory", _memory_lines(plan)),
+        ("numbers", [f"{plan.precision} precision: sums are kept in {plan.working_dtype}"]),
+        ("cluster", [_cluster_line(plan)]),
+        ("device", [_device_line(plan.device), f"because: {plan.device_reason}"]),
+    ]
+    outputs: Rows = [(output.name, _planned_lines(output, plan.axes)) for output in plan.outputs]
+    heading = f"plan of {plan.workflow}; nothing is written yet" if plan.workflow else "plan; nothing is written yet"
+    return _document(heading, rows, outputs, plan.notes, width)
+
+
+def summary(record: RunRecord, width: int = WIDTH) -> str:
+    """Return what a finished run wrote where, on what, and how long it took."""
+    rest = max(0.0, record.seconds_total - record.seconds_blocks - record.seconds_pyramid)
+    rows: Rows = [
+        *((output.name, _written_lines(output)) for output in record.outputs),
+        *(("figure", [path]) for path in record.figures),
+    ]
+    times = (
+        f"{seconds_text(record.seconds_total)}: blocks {seconds_text(record.seconds_blocks)}, "
+        f"pyramid {seconds_text(record.seconds_pyramid)}, everything else {seconds_text(rest)}"
+    )
+    facts: Rows = [
+        ("device", list(record.devices) or ["none"]),
+        ("strategy", [f"{record.strategy}, {counted(record.block_count, 'block')}"]),
+        ("time", [times]),
+        ("speed", [f"{large(record.voxels_per_second)} output voxels/s, the pyramid not counted"]),
+        ("moved", [f"{bytes_text(record.bytes_read)} read, {bytes_text(record.bytes_written)} written"]),
+    ]
+    heading = f"done: {record.workflow}" if record.workflow else "done"
+    return _document(heading, rows, facts, record.notes, width)
+
+
+def devices_text(devices: Sequence[DeviceInfo], choice: DeviceChoice | None, width: int = WIDTH) -> str:
+    """Return a table of devices, an asterisk at the one that would be taken, and why.
+
+    Parameters
+    ----------
+    devices : sequence of DeviceInfo
+        All there are.
+    choice : DeviceChoice, optional
+        What would be taken; without it only the table is returned.
+    width : int
+        Columns.
+    """
+    head = ("kind", "units", "memory", "float64", "backend", "platform, driver")
+    cells = [head, *map(_cells, devices)]
+    widths = [max(map(len, column)) for column in list(zip(*cells, strict=True))[:-1]]
+    lines: list[str] = []
+    for row, device in zip(cells, (None, *devices), strict=True):
+        if device:
+            is_taken = choice is not None and choice.info.identifier == device.identifier
+            lines += ["", f"{'*' if is_taken else ' '} {printable(device.name)}"]
+        start = "  " + "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=False))
+        lines += labelled(start, [row[-1]], len(start) + 2, max(width, len(start) + 30))
+    if choice:
+        reasons = [choice.reason, *(f"not {name}: {why}" for name, why in choice.rejected)]
+        lines += ["", *labelled("taken", [choice.info.name, *reasons], _NARROWEST, width)]
+    return "\n".join(lines)
+
+
+def _document(heading: str, first: Rows, second: Rows, notes: Iterable[str], width: int) -> str:
+    longest = max((len(label) for label, _ in [*first, *second]), default=0)
+    indent = min(max(longest + 2, _NARROWEST), _WIDEST)
+    noted: Rows = [("note", [note]) for note in notes]
+    lines = [printable(heading)]
+    for block in filter(None, (first, second, noted)):
+        lines.append("")
+        for label, paragraphs in block:
+            lines += labelled(label, paragraphs, indent, width)
+    return "\n".join(lines)
+
+
+def _input_line(plan: Plan) -> str:
+    return f"{shape_text(plan.input_shape)} voxels ({', '.join(plan.axes)}), {plan.input_dtype}"
+
+
+def _blocks_line(plan: Plan) -> str:
+    return f"{counted(plan.block_count, 'block')} of {shape_text(plan.block_shape_voxels)} voxels"
+
+
+def _chosen(name: str, reason: str, rejected: Iterable[tuple[str, str]]) -> list[str]:
+    return [name, f"because: {reason}", *(f"not {other}: {why}" for other, why in rejected)]
+
+
+def _memory_lines(plan: Plan) -> list[str]:
+    limit = bytes_text(plan.resources.worker_memory_bytes)
+    return [
+        f"{bytes_text(plan.peak_host_bytes)} at the peak in a worker, which has {limit}",
+        f"{bytes_text(plan.peak_device_bytes)} at the peak on the device for one block",
+    ]
+
+
+def _cluster_line(plan: Plan) -> str:
+    resources = plan.resources
+    workers, threads = counted(resources.workers, "worker"), counted(resources.threads_per_worker, "thread")
+    return f"{resources.cluster}: {workers} with {threads}{'' if resources.workers == 1 else ' each'}"
+
+
+def _device_line(device: DeviceInfo) -> str:
+    facts = [device.backend, *([device.platform] if device.platform else [])]
+    return f"{device.name} ({', '.join(facts)})"
+
+
+def _planned_lines(output: PlannedOutput, axes: tuple[str, ...]) -> list[str]:
+    levels = counted(len(output.level_shapes), "level")
+    shards = f" in shards of {shape_text(output.shards)}" if output.shards else ""
+    return [
+        output.path,
+        f"{', then '.join(output.steps) or 'a copy'}; {halo_text(output.halo_voxels, axes)}",
+        f"{output.dtype}, {levels}, {bytes_text(output.bytes_written)}",
+        f"chunks of {shape_text(output.chunks)}{shards}",
+    ]
+
+
+def _written_lines(output: OutputRecord) -> list[str]:
+    levels = counted(output.levels, "level")
+    return [
+        output.path,
+        f"{shape_text(output.shape)} {output.dtype}, {levels}, {_range_text(output.minimum, output.maximum)}",
+    ]
+
+
+def _range_text(minimum: float, maximum: float) -> str:
+    if not isfinite(minimum) and not isfinite(maximum):
+        return "no finite values"
+    return f"values {minimum:.6g} to {maximum:.6g}"
+
+
+def _cells(device: DeviceInfo) -> tuple[str, ...]:
+    return (
+        device.kind,
+        str(device.compute_units),
+        bytes_text(device.memory_bytes) if device.memory_bytes else "-",
+        "yes" if device.has_float64 else "no",
+        device.backend,
+        ", ".join(filter(None, (device.platform, device.driver))),
+    )

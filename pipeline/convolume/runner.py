@@ -1,0 +1,294 @@
+"""run(): the one place where everything meets, from a YAML file to finished images."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convolume import stores
+from convolume.clusters import Cluster, ClusterSettings
+from convolume.devices._selection import choose_device
+from convolume.errors import RunError
+from convolume.execution.pyramid import display_windows, drive_pyramid, pyramid_block_count
+from convolume.execution.windows import drive_windows
+from convolume.planning.models import Config
+from convolume.planning.plan import Plan, Resources
+from convolume.planning.spec import Document, read_config, read_workflow, to_yaml
+from convolume.preparation import Prepared, prepare
+from convolume.records import BlockRecord, OutputRecord, RunRecord
+from convolume.registry import load_member
+from convolume.report.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from os import PathLike
+
+    from convolume.devices._selection import DeviceChoice
+    from convolume.planning.models import Workflow
+
+    WrittenConfig = str | PathLike[str] | Mapping[str, Any] | None
+    Written = str | PathLike[str] | Mapping[str, Any] | Document[Workflow]
+
+__all__ = ["plan", "run"]
+
+_RECORDED_PACKAGES = ("convolume", "dask", "distributed", "numpy", "pyopencl", "scipy", "tensorstore", "zarr")
+
+
+def run(
+    workflow: Written,
+    *,
+    config: WrittenConfig = None,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> RunRecord:
+    """Run a workflow.
+
+    Parameters
+    ----------
+    workflow : path, YAML text, mapping or Document
+        What is run.
+    config : path or mapping, optional
+        Where it runs. Without one the blocks run on the active `distributed.Client`, or in threads of this process.
+    overrides : sequence of str
+        Such as ``"outputs.mean.path=elsewhere.ome.zarr"`` or ``"device=numpy"``: of the workflow or the configuration.
+    progress : Progress, optional
+        Is told what happens.
+
+    Returns
+    -------
+    RunRecord
+        What was written where, on which device, in which time.
+
+    Raises
+    ------
+    InputError
+        The workflow cannot be run; nothing was written.
+    RunError
+        A block failed; the outputs stay unfinished and do not open as images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convolume.stores import memory
+    >>> memory.put("ones", np.ones((4, 4), np.float32))
+    >>> record = run({"input": {"path": "memory:ones"},
+    ...               "outputs": {"sum": {"path": "memory:sums", "steps": [{"box": {"size": 3, "statistic": "sum"}}]}}})
+    >>> record.outputs[0].maximum
+    9.0
+    """
+    began = perf_counter()
+    prepared, site = _prepared(workflow, config, overrides)
+    with site.cluster() as cluster:
+        return _execute(prepared, cluster, progress or Silent(), began)
+
+
+def plan(
+    workflow: Written,
+    *,
+    config: WrittenConfig = None,
+    overrides: Sequence[str] = (),
+) -> Plan:
+    """Return what `run` would do with the same arguments; nothing is started or written.
+
+    Raises
+    ------
+    InputError
+        The workflow cannot be run.
+    """
+    return _prepared(workflow, config, overrides)[0].plan
+
+
+def _prepared(workflow: Written, config: WrittenConfig, overrides: Sequence[str]) -> tuple[Prepared, _Site]:
+    of_config = [override for override in overrides if re.split(r"[=.\[]", override)[0] in Config.model_fields]
+    of_workflow = [override for override in overrides if override not in of_config]
+    document = workflow if isinstance(workflow, Document) else read_workflow(workflow, of_workflow)
+    site = _site(config, of_config)
+    return prepare(document, site.resources, site.device, crosses_processes=site.crosses_processes), site
+
+
+@dataclass(frozen=True)
+class _Site:
+    """Where a run happens: the device, what the cluster offers, and how to open it."""
+
+    resources: Resources
+    device: DeviceChoice
+    crosses_processes: bool
+    settings: ClusterSettings
+    active: Cluster | None = None
+
+    def cluster(self) -> AbstractContextManager[Cluster]:
+        if self.active is not None:
+            return nullcontext(self.active)
+        opened: Cluster = load_member("clusters", self.resources.cluster).open_cluster(self.settings)
+        return opened
+
+
+def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
+    settled = read_config(config, overrides).model
+    device = choose_device(settled.device)
+    active = _active_cluster() if config is None else None
+    if active is not None:
+        resources = Resources(active.kind, active.worker_count, active.threads_per_worker, active.worker_memory_bytes)
+        return _Site(resources, device, active.crosses_processes, ClusterSettings(), active)
+    kind = settled.cluster if config is not None else "in_process"
+    settings = load_member("clusters", kind).resolve(
+        ClusterSettings(
+            # A card serves one process; a processor is shared by several.
+            workers=settled.workers or int(device.info.kind == "gpu"),
+            threads_per_worker=settled.threads_per_worker or 0,
+            memory_bytes=settled.memory or 0,
+            dashboard=settled.dashboard,
+        )
+    )
+    cores = max(1, (os.cpu_count() or 1) // settings.workers)
+    backend = load_member("devices", device.info.backend)
+    settings = settings.with_environment(backend.worker_environment(device.info, cores))
+    worker_memory_bytes = settings.memory_bytes // settings.workers
+    resources = Resources(kind, settings.workers, settings.threads_per_worker, worker_memory_bytes)
+    return _Site(resources, device, kind != "in_process", settings)
+
+
+def _active_cluster() -> Cluster | None:
+    """Return the user's own dask cluster where there is one; distributed is not imported to find out."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import default_client  # noqa: PLC0415
+
+    from convolume.clusters._distributed import DistributedCluster  # noqa: PLC0415
+
+    try:
+        return DistributedCluster(default_client())
+    except ValueError:
+        return None
+
+
+def _execute(prepared: Prepared, cluster: Cluster, progress: Progress, began: float) -> RunRecord:
+    progress.started(prepared.plan, cluster.dashboard_url)
+    for sink in prepared.sinks.values():
+        sink.create()
+    began_blocks = perf_counter()
+    records = _drive_blocks(prepared, cluster, progress)
+    began_pyramid = perf_counter()
+    _drive_levels(prepared, cluster, progress)
+    ended_pyramid = perf_counter()
+    _finish_outputs(prepared, records)
+    figures = _draw_figures(prepared)
+    record = RunRecord(
+        workflow=prepared.plan.workflow,
+        outputs=_output_records(prepared, records),
+        figures=figures,
+        devices=tuple(sorted({record.device for record in records})),
+        strategy=prepared.plan.strategy.name,
+        block_count=len(records),
+        output_voxels=sum(record.output_voxels for record in records),
+        bytes_read=sum(record.bytes_read for record in records),
+        bytes_written=prepared.plan.bytes_written,
+        seconds_total=perf_counter() - began,
+        seconds_blocks=began_pyramid - began_blocks,
+        seconds_pyramid=ended_pyramid - began_pyramid,
+        notes=prepared.plan.notes,
+        versions=_versions(),
+    )
+    progress.finished(record)
+    return record
+
+
+def _drive_blocks(prepared: Prepared, cluster: Cluster, progress: Progress) -> list[BlockRecord]:
+    """Do all blocks, in whichever way the plan says, and return their records."""
+    grid, name = prepared.plan.grid, _task_name(prepared.plan)
+    driven: Iterator[BlockRecord]
+    if prepared.plan.strategy.name == "overlap":
+        from convolume.execution.overlap import drive_overlap, overlap_block_count  # noqa: PLC0415
+
+        total = overlap_block_count(prepared.job.blocks, grid)
+        driven = drive_overlap(cluster, prepared.job, grid, name)
+    else:
+        total = len(grid)
+        driven = drive_windows(cluster, prepared.job, grid, name)
+    progress.phase("filter", total)
+    records = []
+    for record in driven:
+        records.append(record)
+        progress.advance()
+    if len(records) != total:
+        message = f"{total - len(records)} of {total} blocks gave no record: the outputs stay unfinished"
+        raise RunError(message)
+    return records
+
+
+def _drive_levels(prepared: Prepared, cluster: Cluster, progress: Progress) -> None:
+    if total := pyramid_block_count(prepared.sinks):
+        progress.phase("pyramid", total)
+        for _ in drive_pyramid(cluster, prepared.sinks):
+            progress.advance()
+
+
+def _task_name(plan: Plan) -> str:
+    """Return what the dashboard shows: ``sum, mean: convolve``."""
+    steps = dict.fromkeys(" then ".join(output.steps) or "copy" for output in plan.outputs)
+    return f"{', '.join(output.name for output in plan.outputs)}: {', '.join(steps)}"
+
+
+def _finish_outputs(prepared: Prepared, records: list[BlockRecord]) -> None:
+    source = prepared.job.source
+    provenance = {
+        "workflow": to_yaml(prepared.document.model),
+        "plan": prepared.plan.as_dict(),
+        "versions": _versions(),
+        "device": prepared.plan.device.name,
+        "input": {"path": source.path, "identity": source.identity(), **source.metadata},
+    }
+    for position, sink in enumerate(prepared.sinks.values()):
+        sink.finish(provenance, display_windows(sink, *_value_range(records, position)))
+
+
+def _value_range(records: list[BlockRecord], position: int) -> tuple[float, float]:
+    """Return the smallest and the largest number in an output; NaN only where there is no other."""
+    smallest = np.fmin.reduce([record.minimum[position] for record in records])
+    largest = np.fmax.reduce([record.maximum[position] for record in records])
+    return float(smallest), float(largest)
+
+
+def _output_records(prepared: Prepared, records: list[BlockRecord]) -> tuple[OutputRecord, ...]:
+    outputs = []
+    for position, planned in enumerate(prepared.plan.outputs):
+        smallest, largest = _value_range(records, position)
+        outputs.append(
+            OutputRecord(
+                name=planned.name,
+                path=planned.path,
+                shape=prepared.plan.input_shape,
+                dtype=planned.dtype,
+                levels=len(planned.level_shapes),
+                minimum=smallest,
+                maximum=largest,
+            )
+        )
+    return tuple(outputs)
+
+
+def _draw_figures(prepared: Prepared) -> tuple[str, ...]:
+    workflow = prepared.document.model
+    if not workflow.figures:
+        return ()
+    from convolume.report.figures import draw_figure  # noqa: PLC0415
+
+    images = {name: stores.open_source(sink.path) for name, sink in prepared.sinks.items()}
+    images["input"] = prepared.job.source
+    for figure in workflow.figures:
+        draw_figure(figure, figure.path, images)
+    return tuple(figure.path for figure in workflow.figures)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _RECORDED_PACKAGES}}

@@ -1,0 +1,336 @@
+"""Volume: an image with axes and voxel size, filtered lazily; it builds the same workflow as a YAML file does."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from convolume import stores
+from convolume.filters import Filter, filter_class, make_filter
+from convolume.lengths import Length
+from convolume.planning.models import Step
+from convolume.planning.spec import read_workflow, to_yaml
+from convolume.preparation import source_options
+from convolume.registry import member_names
+from convolume.runner import plan, run
+from convolume.stores import lazy, memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import dask.array as da
+    import numpy.typing as npt
+    from matplotlib.figure import Figure
+
+    from convolume.image import ImageInfo
+    from convolume.planning.plan import Plan
+    from convolume.records import RunRecord
+    from convolume.stores import Source
+
+__all__ = ["Volume"]
+
+_SHOWN_OUTPUT = "result.ome.zarr"
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image with axes and voxel size, and the filters that are to be done on it.
+
+    Nothing is read until `compute`, `save` or `show`. Every filter in ``filters/`` is a method that returns
+    a new Volume; parameters have scipy.ndimage's names. Make one with `open` or `from_array`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> spots = np.zeros((5, 5), np.float32)
+    >>> spots[2, 2] = 9
+    >>> Volume.from_array(spots).box(3).compute()[1:4, 1:4].tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    """
+
+    _input: Mapping[str, Any]
+    _source: Source
+    _steps: tuple[Step, ...] = ()
+    _settings: Mapping[str, Any] = field(default_factory=dict)
+    _holder: Any = None
+
+    @classmethod
+    def open(cls, path: str, *, mode: str = "reflect", cval: float = 0.0, **selection: Any) -> Volume:
+        """Open an image in any format that Convolume reads; no voxel is read.
+
+        Parameters
+        ----------
+        path : str
+            A file, a folder, or a scheme such as ``sample:mni152-t1``.
+        mode, cval
+            Boundary mode and constant for filters that name none of their own.
+        **selection
+            What a workflow's ``input:`` takes: `level`, `channel`, `time`, `region` (``{"z": (10, 60)}``),
+            `axes` (``"zyx"``), `spacing` (``"0.5 um"``).
+
+        Raises
+        ------
+        InputError
+            Nothing is there, no format knows it, or the selection does not fit.
+        """
+        settings = {"mode": str(mode), "cval": float(cval)}
+        document = read_workflow({"input": {"path": str(path), **selection}, "outputs": {"x": {"path": "memory:x"}}})
+        spec = document.model.input
+        source = stores.open_source(spec.path, source_options(document.model))
+        return cls(spec.model_dump(exclude_defaults=True), source, (), settings)
+
+    @classmethod
+    def from_array(
+        cls,
+        array: npt.ArrayLike | da.Array,
+        *,
+        spacing: float | str | Sequence[float | str] | None = None,
+        axes: str | None = None,
+        mode: str = "reflect",
+        cval: float = 0.0,
+    ) -> Volume:
+        """Make a Volume of a NumPy or dask array; nothing is copied.
+
+        Parameters
+        ----------
+        array : array_like or dask.array.Array
+            At most (t, c, z, y, x), real.
+        spacing : number, text or sequence, optional
+            Voxel size, one for all space axes or one an axis: ``0.5``, ``"0.5 um"``, ``["2 um", "0.5 um", "0.5 um"]``.
+        axes : str, optional
+            Their names, such as ``"czyx"``; the last of ``tczyx`` where nothing is given.
+        mode, cval
+            Boundary mode and constant for filters that name none of their own.
+        """
+        is_dask = type(array).__module__.partition(".")[0] == "dask"
+        family, name = (lazy if is_dask else memory), f"volume-{uuid4().hex[:8]}"
+        family.put(name, array if is_dask else np.asarray(array))
+        holder = _Holder()
+        weakref.finalize(holder, family.drop, name)
+        selection = {key: value for key, value in (("axes", axes), ("spacing", spacing)) if value is not None}
+        opened = cls.open(f"{'lazy' if is_dask else 'memory'}:{name}", mode=mode, cval=cval, **selection)
+        return replace(opened, _holder=holder)
+
+    @property
+    def info(self) -> ImageInfo:
+        """Shape, dtype, axes and voxel size of the image, as it was opened."""
+        return self._source.info
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents in the order of the axes; filters keep them."""
+        return self.info.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.info.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the result where none is named."""
+        from convolume.numerics import default_result_dtype  # noqa: PLC0415
+
+        return default_result_dtype(self.info.dtype) if self._steps else np.dtype(self.info.dtype)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The filters that are to be done, as a workflow writes them."""
+        return tuple(_step_text(step) for step in self._steps)
+
+    def filter(self, name: str, /, *positional: Any, **parameters: Any) -> Volume:
+        """Return a new Volume with one filter more; ``volume.gaussian(2)`` is ``volume.filter("gaussian", 2)``.
+
+        Raises
+        ------
+        InputError
+            There is no such filter, or its parameters are wrong.
+        """
+        bound = _signature(filter_class(name)).bind(*positional, **parameters)
+        step = Step.model_validate({"name": name, "filter": make_filter(name, **bound.arguments)})
+        return replace(self, _steps=(*self._steps, step))
+
+    def __getattr__(self, name: str) -> Callable[..., Volume]:
+        """Return a filter of this name as a method."""
+        if name.startswith("_") or name not in member_names("filters"):
+            message = f"a Volume has no {name!r}: its filters are {', '.join(member_names('filters'))}"
+            raise AttributeError(message)
+        method = partial(self.filter, name)
+        found = filter_class(name)
+        method.__doc__, method.__signature__ = found.__doc__, _signature(found)  # type: ignore[attr-defined]
+        return method
+
+    def __dir__(self) -> list[str]:
+        """Name the filters too."""
+        return sorted({*object.__dir__(self), *member_names("filters")})
+
+    def compute(self, dtype: npt.DTypeLike | None = None, *, overflow: str = "saturate") -> npt.NDArray[Any]:
+        """Return the result as a NumPy array.
+
+        Parameters
+        ----------
+        dtype : dtype, optional
+            Integers are rounded half to even; without one, floats keep theirs and integers give float32.
+        overflow : {'saturate', 'error'}
+            What happens to values that an integer dtype cannot hold.
+
+        Notes
+        -----
+        NumPy arrays are filtered in this process; files and dask arrays on the active `distributed.Client`, where
+        there is one, else in threads.
+        """
+        if not isinstance(self._source, memory.MemorySource):
+            result: npt.NDArray[Any] = self._lazily(dtype, overflow).compute()
+            return result
+        name = f"result-{uuid4().hex[:8]}"
+        options = {"dtype": dtype, "overflow": overflow, "pyramid": False}
+        try:
+            run(self._workflow(f"memory:{name}", options, strategy="in_memory"), config=self._config)
+            return memory.get(name)
+        finally:
+            memory.drop(name)
+
+    def save(self, path: str, **options: Any) -> RunRecord:
+        """Write the result as an OME-Zarr and return the run's record.
+
+        Parameters
+        ----------
+        path : str
+            Where it is written.
+        **options
+            What a workflow's output takes: `dtype`, `overflow`, `pyramid`, `chunks`, `shards`, `if_exists`.
+        """
+        return run(self._workflow(str(path), options), config=self._config)
+
+    @property
+    def dask(self) -> da.Array:
+        """The result as a lazy dask array, made with ``map_overlap``; it composes with other dask code."""
+        return self._lazily(None, "saturate")
+
+    def plan(self, path: str = _SHOWN_OUTPUT, **options: Any) -> Plan:
+        """Return what `save` would do; nothing is read or written."""
+        return plan(self._workflow(str(path), options), config=self._config)
+
+    def workflow(self, path: str = _SHOWN_OUTPUT, **options: Any) -> str:
+        """Return the workflow of `save` as YAML.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> print(Volume.from_array(np.ones((4, 4))).laplace().workflow().partition("outputs")[2])
+        :
+          result:
+            path: result.ome.zarr
+            steps: [laplace]
+        <BLANKLINE>
+        """
+        return to_yaml(read_workflow(self._workflow(str(path), options)).model)
+
+    def show(self) -> Figure:
+        """Return the middle slices of the result as a matplotlib figure; only their neighbourhood is computed."""
+        from convolume.report.figures import slices_figure  # noqa: PLC0415 - matplotlib is an extra
+
+        lazily = self._lazily(None, "saturate")
+        name = f"shown-{uuid4().hex[:8]}"
+        lazy.put(name, lazily, self.info.with_(dtype=lazily.dtype.name))
+        try:
+            affine = self._source.metadata.get("affine_xyz")
+            return slices_figure(stores.open_source(f"lazy:{name}"), affine=affine)
+        finally:
+            lazy.drop(name)
+
+    @property
+    def _config(self) -> dict[str, str] | None:
+        """Arrays of this process are filtered here; the rest may go to an active dask client."""
+        return {"cluster": "in_process"} if isinstance(self._source, memory.MemorySource) else None
+
+    def _workflow(self, path: str, options: Mapping[str, Any], strategy: str = "auto") -> dict[str, Any]:
+        output = {key: value for key, value in options.items() if value is not None}
+        if "dtype" in output:
+            output["dtype"] = np.dtype(output["dtype"]).name
+        steps = [step.model_dump() for step in self._steps]
+        return {
+            "input": dict(self._input),
+            "outputs": {"result": {"path": path, "steps": steps, **output}},
+            "strategy": strategy,
+            **self._settings,
+        }
+
+    def _lazily(self, dtype: npt.DTypeLike | None, overflow: str) -> da.Array:
+        from convolume.execution.overlap import filter_lazily, lazy_source  # noqa: PLC0415
+        from convolume.preparation import prepare_job  # noqa: PLC0415
+
+        document = read_workflow(self._workflow("memory:lazily", {"dtype": dtype, "overflow": overflow}))
+        job = prepare_job(document, self._source)
+        return filter_lazily(lazy_source(self._source, _lazy_chunks(self._source)), job)[0]
+
+    def __repr__(self) -> str:
+        """Return shape, axes, dtype, voxel size and filters on a few lines."""
+        return "\n".join(f"{label:<10} {value}" for label, value in [("Volume", self._heading()), *self._rows()])
+
+    def _repr_html_(self) -> str:
+        from html import escape  # noqa: PLC0415
+
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{label}</th><td style='text-align:left'>{escape(value)}</td></tr>"
+            for label, value in self._rows()
+        )
+        return f"<table><caption>Volume: {escape(self._heading())}</caption>{cells}</table>"
+
+    def _heading(self) -> str:
+        names = ", ".join(axis.name for axis in self.info.axes)
+        return f"({names}) = {' x '.join(map(str, self.shape))}, {self.dtype}"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        spacing = ", ".join(
+            f"{axis.name} {Length(axis.spacing, axis.unit or '')}" for axis in self.info.axes if axis.kind == "space"
+        )
+        input_text = f"{self._source.path}, {self.info.dtype}, {self.info.size_bytes / 2**20:.1f} MiB"
+        rows = [("input", input_text), ("voxel", spacing), ("filters", " > ".join(self.steps) or "none")]
+        return rows + [("note", note) for note in self.info.notes]
+
+
+class _Holder:
+    """Keeps an array's name alive as long as a Volume uses it."""
+
+
+def _signature(found: type[Filter]) -> inspect.Signature:
+    """Return a filter's parameters as a function has them: its own first, the boundary last and by name."""
+    own = [name for name in found.model_fields if name not in Filter.model_fields]
+    parameters = []
+    for name in (*own, *Filter.model_fields):
+        spec = found.model_fields[name]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if name in own else inspect.Parameter.KEYWORD_ONLY
+        default = inspect.Parameter.empty if spec.is_required() else spec.get_default(call_default_factory=True)
+        parameters.append(inspect.Parameter(name, kind, default=default))
+    return inspect.Signature(parameters)
+
+
+def _step_text(step: Step) -> str:
+    written = step.model_dump()
+    if isinstance(written, str):
+        return written
+    values = ", ".join(f"{key}={_short(value)}" for key, value in written[step.name].items())
+    return f"{step.name}({values})"
+
+
+def _short(value: Any) -> str:
+    array = np.asarray(value) if isinstance(value, (list, tuple, np.ndarray)) else None
+    return f"<{' x '.join(map(str, array.shape))}>" if array is not None and array.size > 8 else str(value)  # noqa: PLR2004
+
+
+def _lazy_chunks(source: Source) -> tuple[int, ...]:
+    """Return the chunks of a lazy result: those of the source, or 128 voxels along each space axis."""
+    info = source.info
+    if isinstance(source, lazy.LazySource):
+        return tuple(max(chunks, default=1) for chunks in source.array.chunks)
+    unit = info.shards or info.chunks
+    return unit or tuple(
+        min(128, n) if axis.kind == "space" else 1 for n, axis in zip(info.shape, info.axes, strict=True)
+    )

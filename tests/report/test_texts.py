@@ -1,0 +1,113 @@
+"""The plan, the summary and the devices as text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import nan
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from convolume.devices._selection import DeviceChoice
+from convolume.records import DeviceInfo
+from convolume.report.texts import devices_text, plan_text, summary
+
+if TYPE_CHECKING:
+    from convolume.planning.plan import Plan
+    from convolume.records import RunRecord
+
+
+def section(text: str, label: str) -> str:
+    """Return the paragraph of a label as one line."""
+    lines = text.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.split("  ")[0] == label)
+    last = next((i for i in range(first + 1, len(lines)) if not lines[i].startswith("    ")), len(lines))
+    return " ".join(" ".join(lines[first:last]).split()).removeprefix(label).strip()
+
+
+def test_a_plan_tells_all_that_a_run_would_do(plan: Plan) -> None:
+    """Paragraph by paragraph."""
+    text = plan_text(plan)
+    assert text.splitlines()[0] == "plan of convolution tour; nothing is written yet"
+    assert section(text, "input") == "sample:mni152-t1 189 x 233 x 197 voxels (z, y, x), uint8"
+    assert section(text, "blocks") == "8 blocks of 128 x 128 x 128 voxels because: 1 shard of the outputs"
+    assert section(text, "strategy") == (
+        "windows because: the input is a store not overlap: memory grows with the volume"
+    )
+    assert section(text, "reads") == "9.00 MiB, an average voxel 1.04 times"
+    assert section(text, "writes") == "64.0 MiB before compression, pyramids included"
+    assert section(text, "memory") == (
+        "700 MiB at the peak in a worker, which has 4.00 GiB 40.0 MiB at the peak on the device for one block"
+    )
+    assert section(text, "numbers") == "single precision: sums are kept in float32"
+    assert section(text, "cluster") == "local: 2 workers with 1 thread each"
+    assert section(text, "device").endswith("because: the only OpenCL device (by default)")
+    assert section(text, "sum").endswith(
+        "convolve, then gaussian; halo y 1, x 2 before and 1 after float32, 2 levels, 32.0 MiB "
+        "chunks of 64 x 64 x 64 in shards of 128 x 128 x 128"
+    )
+    assert "a copy; " in section(text, "copy")
+    assert section(text, "note") == plan.notes[0]
+
+
+def test_one_worker_is_not_each(plan: Plan) -> None:
+    """Grammar, with the numbers the other way round."""
+    text = plan_text(replace(plan, resources=replace(plan.resources, workers=1, threads_per_worker=4)))
+    assert section(text, "cluster") == "local: 1 worker with 4 threads"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.text(max_size=200), st.lists(st.text(max_size=120), max_size=3), st.lists(st.text(max_size=300), max_size=3))
+def test_no_line_of_a_plan_is_wider_than_80_but_for_paths(
+    plan: Plan, name: str, steps: list[str], notes: list[str]
+) -> None:
+    """Whatever names, steps, reasons and notes hold, control characters included."""
+    output = replace(plan.outputs[0], name=name[:40], steps=tuple(steps))
+    changed = replace(plan, workflow="w", outputs=(output,), notes=tuple(notes), block_reason=name)
+    for line in plan_text(changed).splitlines():
+        assert len(line) <= 80 or any(slash in line for slash in "/\\")
+        assert line.isprintable()
+
+
+def test_a_summary_tells_what_was_written_where_and_how_long_it_took(record: RunRecord) -> None:
+    """Paragraph by paragraph; blocks, pyramid and the rest add up to the total."""
+    text = summary(record)
+    assert text.splitlines()[0] == "done: convolution tour"
+    written = f"{record.outputs[0].path} 189 x 233 x 197 float32, 2 levels, values -12.25 to 2295"
+    assert section(text, "sum") == written
+    assert section(text, "figure") == "/data/figure.png"
+    assert section(text, "device") == record.devices[0]
+    assert section(text, "strategy") == "windows, 8 blocks"
+    assert section(text, "time") == "12.3 s: blocks 8.0 s, pyramid 3.0 s, everything else 1.3 s"
+    assert section(text, "speed") == "2.00 million output voxels/s, the pyramid not counted"
+    assert section(text, "moved") == "9.00 MiB read, 64.0 MiB written"
+    assert section(text, "note") == record.notes[0]
+
+
+def test_a_summary_of_nothing_but_nan(record: RunRecord) -> None:
+    """No range is made up."""
+    empty = replace(record.outputs[0], minimum=nan, maximum=nan)
+    assert section(summary(replace(record, outputs=(empty,))), "sum").endswith("no finite values")
+
+
+def test_devices_are_a_table_with_an_asterisk_at_the_one_that_is_taken(device: DeviceInfo) -> None:
+    """Columns are aligned, reasons stand below."""
+    other = DeviceInfo("Fast Card", "opencl", "card", "gpu", "Vendor", "1.2", 2**36, 2**34, 108, has_float64=False)
+    text = devices_text([device, other], DeviceChoice(other, "the fastest", ((device.name, "not faster"),)))
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert f"* {other.name}" in lines
+    assert device.name in lines
+    assert "cpu 2 4.00 GiB yes opencl Portable Computing Language, 3.0" in lines
+    assert "gpu 108 64.0 GiB no opencl Vendor, 1.2" in lines
+    assert section(text, "taken") == f"Fast Card the fastest not {device.name}: not faster"
+    starts = [line.index("opencl") for line in text.splitlines() if "opencl" in line]
+    assert len(starts) == 2
+    assert len(set(starts)) == 1
+
+
+def test_devices_without_a_choice(device: DeviceInfo) -> None:
+    """A wish that found nothing still shows what there is."""
+    text = devices_text([device], None)
+    assert "*" not in text
+    assert "taken" not in text
