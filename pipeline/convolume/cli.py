@@ -26,7 +26,7 @@ FAILED = 3
 INTERRUPTED = 130
 
 _TRACEBACK_FRAMES = 6
-_verbosity = {"count": 0}
+_VERBOSITY = "convolume.verbosity"
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ class _Commands(click.Group):
         except ConvolumeError as error:
             _fail(error.exit_code, str(error))
         except Exception as error:  # noqa: BLE001 - the last line of defence of a command
-            _fail_unexpectedly(error)
+            _fail_unexpectedly(error, is_verbose=bool(ctx.meta.get(_VERBOSITY)))
 
 
 def _verbose(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,8 +74,8 @@ def _verbose(function: Callable[..., Any]) -> Callable[..., Any]:
     return option(function)
 
 
-def _start_logging(_context: click.Context, _parameter: click.Parameter, count: int) -> None:
-    _verbosity["count"] = count
+def _start_logging(context: click.Context, _parameter: click.Parameter, count: int) -> None:
+    context.meta[_VERBOSITY] = count
     levels = {"convolume": (logging.WARNING, logging.INFO, logging.DEBUG)[min(count, 2)]}
     if count > 1:
         levels |= {"dask": logging.DEBUG, "distributed": logging.INFO}
@@ -186,8 +186,8 @@ def _fail(code: int, message: str) -> NoReturn:
     raise click.exceptions.Exit(code)
 
 
-def _fail_unexpectedly(error: Exception) -> NoReturn:
-    if _verbosity["count"]:
+def _fail_unexpectedly(error: Exception, *, is_verbose: bool) -> NoReturn:
+    if is_verbose:
         frames = traceback.format_exception(error, limit=-_TRACEBACK_FRAMES)
         click.echo("".join(frames).rstrip(), err=True)
         hint = "the traceback is above"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import operator
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def convolve(
     Raises
     ------
     InputError
-        Kernel, origin, mode, axes or output do not fit. It is a `ValueError`.
+        Kernel, origin, mode, axes or output do not fit, or a weight is infinite. It is a `ValueError`.
 
     Examples
     --------
@@ -161,9 +162,9 @@ class _Weighing:
         if kernel.ndim != len(self.axes):
             message = f"the kernel has {kernel.ndim} axes, and {len(self.axes)} axes of the image are filtered"
             raise InputError(message)
-        if self.ndim == 0:
-            return self.make(kernel.reshape(1), 0)
         weights = np.where(np.abs(kernel) > _SMALLEST_WEIGHT, kernel, 0) if kernel.dtype.kind == "f" else kernel
+        if not self.axes:
+            return self.make(weights.reshape(1), 0).on_axes([0], max(self.ndim, 1))
         # scipy lays the kernel over the axes in the image's order, and gives each origin to the axis named beside it.
         places = sorted(self.axes)
         origin = self.origin
@@ -175,22 +176,18 @@ class _Weighing:
         """Filter a real image with a real kernel."""
         stencil = self.stencil(kernel)
         operation = Correlate(stencil, (self.mode,) * stencil.ndim, cval)
-        precision = _precision(image.dtype, dtype)
-        device = _device(precision)
+        # A single number is a line of one voxel.
+        voxels = image if image.ndim else image.reshape(1)
+        if 0 in image.shape:
+            return image.astype(dtype)
         if _is_dask(image):
-            return _filter_dask(image, operation, device, precision, dtype)
-        if image.size == 0:
-            return np.zeros(image.shape, dtype)
-        if image.ndim == 0:
-            return self._apply_scalar(image, operation, device, precision, dtype)
-        shares_memory = out is not None and np.may_share_memory(image, out)
-        return filter_array(image, operation, open_device(device), precision, dtype, None if shares_memory else out)
-
-    @staticmethod
-    def _apply_scalar(
-        image: Array, operation: Correlate, device: DeviceInfo, precision: Precision, dtype: np.dtype[Any]
-    ) -> Array:
-        return filter_array(image.reshape(1), operation, open_device(device), precision, dtype).reshape(())
+            return _filter_dask(voxels, operation, dtype).reshape(image.shape)
+        precision = _precision(image.dtype, dtype)
+        usable = out is not None and out.ndim > 0 and not np.may_share_memory(image, out)
+        result = filter_array(
+            voxels, operation, open_device(_device(precision)), precision, dtype, out if usable else None
+        )
+        return result.reshape(image.shape) if image.ndim == 0 else result
 
 
 def _filter_parts(weighing: _Weighing, image: Any, kernel: Array, dtype: np.dtype[Any], cval: complex) -> Any:
@@ -200,24 +197,35 @@ def _filter_parts(weighing: _Weighing, image: Any, kernel: Array, dtype: np.dtyp
     def weigh(voxels: Any, weights: Array, constant: float) -> Any:
         return weighing.apply(voxels, weights, part, constant)
 
-    real, imaginary = weigh(image.real, kernel.real, np.real(cval)), 0
+    real, imaginary = weigh(image.real, kernel.real, np.real(cval)), []
     if kernel.dtype.kind == "c":
-        imaginary = weigh(image.real, kernel.imag, np.real(cval))
+        imaginary.append(weigh(image.real, kernel.imag, np.real(cval)))
     if image.dtype.kind == "c":
-        imaginary = imaginary + weigh(image.imag, kernel.real, np.imag(cval))
+        imaginary.append(weigh(image.imag, kernel.real, np.imag(cval)))
         if kernel.dtype.kind == "c":
             real = real - weigh(image.imag, kernel.imag, np.imag(cval))
-    return (real + np.complex64(1j) * imaginary).astype(dtype)
+    return _joined(real, reduce(operator.add, imaginary), dtype)
 
 
-def _filter_dask(
-    image: da.Array, operation: Correlate, device: DeviceInfo, precision: Precision, dtype: np.dtype[Any]
-) -> da.Array:
+def _joined(real: Any, imaginary: Any, dtype: np.dtype[Any]) -> Any:
+    """Return complex numbers; arithmetic with 1j would make NaN of infinite parts."""
+    if _is_dask(real):
+        return real.map_blocks(_joined, imaginary, dtype, dtype=dtype, meta=np.empty((0,) * real.ndim, dtype))
+    result = np.empty(real.shape, dtype)
+    result.real, result.imag = real, imaginary
+    return result
+
+
+def _filter_dask(image: da.Array, operation: Correlate, dtype: np.dtype[Any]) -> da.Array:
     from convolume.execution.overlap import filter_lazily  # noqa: PLC0415 - dask is loaded for its own arrays only
     from convolume.execution.task import BlockJob, Target  # noqa: PLC0415
 
+    if np.isnan(image.shape).any():
+        message = f"the dask array's shape {image.shape} is not known: call `compute_chunk_sizes()` on it first"
+        raise InputError(message)
+    precision = _precision(image.dtype, dtype)
     target = Target("correlate", operation, dtype.name)
-    return filter_lazily(image, BlockJob(image.shape, (target,), precision, dtype.name, device))[0]
+    return filter_lazily(image, BlockJob(image.shape, (target,), precision, dtype.name, _device(precision)))[0]
 
 
 def _precision(source: np.dtype[Any], target: np.dtype[Any]) -> Precision:
@@ -257,18 +265,31 @@ def _checked_axes(axes: int | Sequence[int] | None, ndim: int) -> tuple[int, ...
 
 def _checked_output(output: Output, image: Any, *, is_complex: bool) -> tuple[Array | None, np.dtype[Any]]:
     """Return the array that takes the result, if there is one, and the result's dtype."""
-    if output is None:
-        return None, np.promote_types(image.dtype, np.complex64) if is_complex else image.dtype
-    if not isinstance(output, np.ndarray):
-        dtype = np.dtype(output)
+    if output is None or isinstance(output, (type, np.dtype)):
+        # As scipy: the image's dtype in this machine's byte order, and complex where the result is.
+        dtype = image.dtype.newbyteorder("=") if output is None else np.dtype(output)
         return None, np.promote_types(dtype, np.complex64) if is_complex else dtype
+    if isinstance(output, str):
+        dtype = np.dtype(output)
+        if dtype.kind not in "iufc":
+            message = f"output {output!r} is no numeric dtype"
+            raise InputError(message)
+        return None, dtype
+    out = np.asarray(output)
+    _check_output_array(out, image)
+    return out, out.dtype
+
+
+def _check_output_array(out: Array, image: Any) -> None:
     if _is_dask(image):
         message = "a dask array is filtered lazily: `output` may name a dtype, not an array"
         raise InputError(message)
-    if output.shape != image.shape:
-        message = f"output has shape {output.shape}, and the image has {image.shape}"
+    if out.shape != image.shape:
+        message = f"output has shape {out.shape}, and the image has {image.shape}"
         raise InputError(message)
-    return output, output.dtype
+    if not out.flags.writeable:
+        message = "output is read-only: give an array that can take the result"
+        raise InputError(message)
 
 
 def _check_numbers(source: np.dtype[Any], target: np.dtype[Any], kernel: Array, cval: complex) -> None:
@@ -287,4 +308,4 @@ def _check_numbers(source: np.dtype[Any], target: np.dtype[Any], kernel: Array, 
 
 
 def _is_dask(image: Any) -> bool:
-    return type(image).__module__.partition(".")[0] == "dask"
+    return type(image).__module__.startswith("dask.array")

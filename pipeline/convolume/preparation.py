@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +20,7 @@ from convolume.execution.task import BlockJob, StoreJob, Target
 from convolume.filters import FilterContext
 from convolume.numerics import Precision, default_result_dtype, working_dtype
 from convolume.operations import Sequence
+from convolume.planning.document import dotted
 from convolume.planning.memory import WORKER_BASE_BYTES, BlockMemory, total_halo
 from convolume.planning.plan import (
     Plan,
@@ -26,9 +32,10 @@ from convolume.planning.plan import (
 )
 from convolume.regions import BlockGrid
 from convolume.report.figures import check_figure
+from convolume.stores._paths import check_creatable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from convolume.devices._selection import DeviceChoice
     from convolume.lengths import Length
@@ -64,16 +71,19 @@ def prepare(
     InputError
         Names the place in the YAML, what is wrong there and what to do.
     """
-    workflow = document.model
+    source = _open_source(document)
     with _at(document, "input", "path"):
-        source = stores.open_source(workflow.input.path, source_options(workflow))
         _check_process_border(source.path, reachable=source.crosses_processes or not crosses_processes)
         if not source.info.size_voxels:
             message = f"{source.path} has no voxels: its shape is {source.info.shape}"
             raise InputError(message)
+        stores.check_disk_space(tempfile.gettempdir(), source.staged_bytes)
+    # Workers share the machine's cores; each decodes and encodes with its own part of them.
+    source.io_threads = max(1, (os.cpu_count() or 1) // resources.workers)
     job = prepare_job(document, source, device)
     targets = job.targets
     sinks = tuple(_sink(document, target, source, crosses_processes=crosses_processes) for target in targets)
+    _check_apart(document, sinks)
     _check_disk(document, sinks)
     _check_figures(document, source, sinks)
     store_job = StoreJob(job, source, sinks)
@@ -116,7 +126,7 @@ def source_options(workflow: Workflow) -> stores.SourceOptions:
 def _common_unit(lengths: tuple[Length, ...]) -> str | None:
     units = {length.unit for length in lengths}
     if len(units) > 1:
-        message = f"input.spacing: {', '.join(map(str, lengths))}: write all of them in one unit"
+        message = f"{', '.join(map(str, lengths))}: write the voxel sizes of all axes in one unit"
         raise InputError(message)
     return next(iter(units), None) or None
 
@@ -128,6 +138,35 @@ def _at(document: Document[Workflow], *path: str | int) -> Iterator[None]:
         yield
     except InputError as error:
         raise document.mistake(path, str(error)) from None
+
+
+def _open_source(document: Document[Workflow]) -> Source:
+    workflow = document.model
+    with _at(document, "input", "spacing"):
+        options = source_options(workflow)
+    open_it = partial(stores.open_source, workflow.input.path)
+    try:
+        return open_it(options)
+    except InputError as error:
+        key = _blamed(("channel", "time", "region", "level", "spacing", "axes"), options, open_it)
+        raise document.mistake(("input", key), str(error)) from None
+
+
+def _blamed(
+    keys: tuple[str, ...],
+    options: stores.SourceOptions | stores.SinkOptions,
+    take: Callable[[Any], object],
+) -> str:
+    """Return the first of the keys without which the options are taken; ``path`` where they never are."""
+    usual = type(options)()
+    for key in keys:
+        options = replace(options, **{key: getattr(usual, key)})
+        try:
+            take(options)
+        except InputError:
+            continue
+        return key
+    return "path"
 
 
 def _target(document: Document[Workflow], name: str, source: Source) -> Target:
@@ -155,9 +194,16 @@ def _sink(document: Document[Workflow], target: Target, source: Source, *, cross
         if (reason := stores.same_or_nested(document.model.input.path, spec.path)) is not None:
             message = f"{spec.path}: {reason}: the input would be destroyed; choose another path"
             raise InputError(message)
-        image = source.info.with_(dtype=target.dtype, chunks=None, shards=None, notes=())
-        options = stores.SinkOptions(spec.chunks, spec.shards, pyramid=spec.pyramid, if_exists=spec.if_exists)
-        sink = stores.create_sink(spec.path, image, options)
+    image = source.info.with_(dtype=target.dtype, chunks=None, shards=None, notes=())
+    options = stores.SinkOptions(spec.chunks, spec.shards, pyramid=spec.pyramid, if_exists=spec.if_exists)
+    create_it = partial(stores.create_sink, spec.path, image)
+    try:
+        sink = create_it(options)
+    except InputError as error:
+        place = ("outputs", target.name, _blamed(("shards", "chunks"), options, create_it))
+        raise document.mistake(place, str(error)) from None
+    with _at(document, "outputs", target.name, "path"):
+        sink.io_threads = source.io_threads
         _check_process_border(sink.path, reachable=sink.crosses_processes or not crosses_processes)
         sink.check()
     return sink
@@ -167,6 +213,20 @@ def _check_process_border(path: str, *, reachable: bool) -> None:
     if not reachable:
         message = f"{path} lives in this process, and workers of another process cannot reach it: `cluster: in_process`"
         raise InputError(message)
+
+
+def _check_apart(document: Document[Workflow], sinks: tuple[Sink, ...]) -> None:
+    """Refuse outputs and figures that would destroy each other, however their paths are spelled."""
+    workflow = document.model
+    places: list[tuple[tuple[str | int, ...], str]] = [(("input",), workflow.input.path)]
+    places += [(("outputs", name), sink.path) for name, sink in zip(workflow.outputs, sinks, strict=True)]
+    places += [(("figures", position), figure.path) for position, figure in enumerate(workflow.figures)]
+    for (owner, other), (place, path) in combinations(places, 2):
+        if (reason := stores.same_or_nested(other, path)) is not None:
+            with _at(document, *place, "path"):
+                reason = reason.replace("the input", dotted(owner))
+                message = f"{path}: {reason}: each needs a place of its own; choose another path"
+                raise InputError(message)
 
 
 def _check_disk(document: Document[Workflow], sinks: tuple[Sink, ...]) -> None:
@@ -184,6 +244,11 @@ def _check_figures(document: Document[Workflow], source: Source, sinks: tuple[Si
     for position, figure in enumerate(document.model.figures):
         with _at(document, "figures", position):
             check_figure(figure, {"input": source.info, **images})
+        with _at(document, "figures", position, "path"):
+            check_creatable(figure.path)
+            if Path(figure.path).is_dir():
+                message = f"{figure.path}: is a folder; write the name of a file, such as {figure.path}/figure.png"
+                raise InputError(message)
 
 
 def _precision(source: Source, workflow: Workflow) -> Precision:
@@ -229,8 +294,15 @@ def _plan(document: Document[Workflow], job: StoreJob, resources: Resources, dev
         device_reason=device.reason,
         precision=blocks.precision.value,
         working_dtype=blocks.working_dtype,
-        notes=info.notes,
+        notes=(*info.notes, *_staging_note(job.source)),
     )
+
+
+def _staging_note(source: Source) -> tuple[str, ...]:
+    if not source.staged_bytes:
+        return ()
+    size = f"{source.staged_bytes / 2**20:.1f} MiB"
+    return (f"{source.path} is unpacked once, to a temporary file of {size}",)
 
 
 def _planned_output(spec: OutputSpec, target: Target, sink: Sink) -> PlannedOutput:

@@ -8,6 +8,7 @@ import re
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -174,6 +175,7 @@ def _active_cluster() -> Cluster | None:
 
 def _execute(prepared: Prepared, cluster: Cluster, progress: Progress, began: float) -> RunRecord:
     progress.started(prepared.plan, cluster.dashboard_url)
+    prepared.job.source.prepare()
     for sink in prepared.sinks.values():
         sink.create()
     began_blocks = perf_counter()
@@ -290,5 +292,6 @@ def _draw_figures(prepared: Prepared) -> tuple[str, ...]:
     return tuple(figure.path for figure in workflow.figures)
 
 
+@cache
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _RECORDED_PACKAGES}}

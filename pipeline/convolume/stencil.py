@@ -67,7 +67,8 @@ class Stencil:
         weights = _checked_kernel(kernel)
         origins = _checked_origins(origin, weights.shape)
         centre = tuple(n // 2 + o for n, o in zip(weights.shape, origins, strict=True))
-        return cls(weights.shape, weights.astype("<f8").tobytes(), centre)
+        # Adding zero turns -0.0 into 0.0, so that equal kernels make equal stencils.
+        return cls(weights.shape, (weights + 0.0).astype("<f8").tobytes(), centre)
 
     @classmethod
     def convolve(cls, kernel: npt.ArrayLike, origin: int | Sequence[int] = 0) -> Self:
@@ -138,7 +139,7 @@ def _checked_kernel(kernel: npt.ArrayLike) -> npt.NDArray[np.float64]:
         raise InputError(message)
     try:
         weights = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         message = f"the kernel is not made of numbers: {error}"
         raise InputError(message) from None
     if not np.isfinite(weights).all():

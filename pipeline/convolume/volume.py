@@ -6,18 +6,22 @@ import inspect
 import weakref
 from dataclasses import dataclass, field, replace
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
 
 from convolume import stores
+from convolume.errors import InputError
 from convolume.filters import Filter, filter_class, make_filter
 from convolume.lengths import Length
 from convolume.planning.models import Step
 from convolume.planning.spec import read_workflow, to_yaml
 from convolume.preparation import source_options
+from convolume.regions import Region
 from convolume.registry import member_names
+from convolume.report.wording import bytes_text, labelled, shape_text
 from convolume.runner import plan, run
 from convolume.stores import lazy, memory
 
@@ -79,11 +83,17 @@ class Volume:
         InputError
             Nothing is there, no format knows it, or the selection does not fit.
         """
-        settings = {"mode": str(mode), "cval": float(cval)}
-        document = read_workflow({"input": {"path": str(path), **selection}, "outputs": {"x": {"path": "memory:x"}}})
-        spec = document.model.input
-        source = stores.open_source(spec.path, source_options(document.model))
-        return cls(spec.model_dump(exclude_defaults=True), source, (), settings)
+        workflow = read_workflow(
+            {
+                "input": {"path": str(path), **selection},
+                "outputs": {"unused": {"path": _name("unused")}},
+                "mode": str(mode),
+                "cval": cval,
+            }
+        ).model
+        source = stores.open_source(workflow.input.path, source_options(workflow))
+        settings = {"mode": str(workflow.mode), "cval": workflow.cval}
+        return cls(workflow.input.model_dump(exclude_defaults=True), source, (), settings)
 
     @classmethod
     def from_array(
@@ -108,13 +118,15 @@ class Volume:
         mode, cval
             Boundary mode and constant for filters that name none of their own.
         """
-        is_dask = type(array).__module__.partition(".")[0] == "dask"
-        family, name = (lazy if is_dask else memory), f"volume-{uuid4().hex[:8]}"
+        is_dask = type(array).__module__.startswith("dask.array")
+        family, path = (lazy, _name("volume", "lazy")) if is_dask else (memory, _name("volume"))
+        name = path.partition(":")[2]
         family.put(name, array if is_dask else np.asarray(array))
-        holder = _Holder()
+        holder = _Holder("dask array" if is_dask else "NumPy array")
         weakref.finalize(holder, family.drop, name)
+        spacing = spacing.tolist() if isinstance(spacing, np.ndarray | np.generic) else spacing
         selection = {key: value for key, value in (("axes", axes), ("spacing", spacing)) if value is not None}
-        opened = cls.open(f"{'lazy' if is_dask else 'memory'}:{name}", mode=mode, cval=cval, **selection)
+        opened = cls.open(path, mode=mode, cval=cval, **selection)
         return replace(opened, _holder=holder)
 
     @property
@@ -152,8 +164,11 @@ class Volume:
         InputError
             There is no such filter, or its parameters are wrong.
         """
-        bound = _signature(filter_class(name)).bind(*positional, **parameters)
-        step = Step.model_validate({"name": name, "filter": make_filter(name, **bound.arguments)})
+        named = _signature(filter_class(name)).bind_partial(*positional).arguments
+        if twice := named.keys() & parameters.keys():
+            message = f"{name}: {', '.join(sorted(twice))} is given twice, by position and by name"
+            raise InputError(message)
+        step = Step.model_validate({"name": name, "filter": make_filter(name, **named, **parameters)})
         return replace(self, _steps=(*self._steps, step))
 
     def __getattr__(self, name: str) -> Callable[..., Volume]:
@@ -185,13 +200,14 @@ class Volume:
         NumPy arrays are filtered in this process; files and dask arrays on the active `distributed.Client`, where
         there is one, else in threads.
         """
-        if not isinstance(self._source, memory.MemorySource):
+        if self._source.crosses_processes:
             result: npt.NDArray[Any] = self._lazily(dtype, overflow).compute()
             return result
-        name = f"result-{uuid4().hex[:8]}"
+        path = _name("result")
+        name = path.partition(":")[2]
         options = {"dtype": dtype, "overflow": overflow, "pyramid": False}
         try:
-            run(self._workflow(f"memory:{name}", options, strategy="in_memory"), config=self._config)
+            run(self._workflow(path, options, strategy="in_memory"), config=self._config)
             return memory.get(name)
         finally:
             memory.drop(name)
@@ -237,18 +253,13 @@ class Volume:
         from convolume.report.figures import slices_figure  # noqa: PLC0415 - matplotlib is an extra
 
         lazily = self._lazily(None, "saturate")
-        name = f"shown-{uuid4().hex[:8]}"
-        lazy.put(name, lazily, self.info.with_(dtype=lazily.dtype.name))
-        try:
-            affine = self._source.metadata.get("affine_xyz")
-            return slices_figure(stores.open_source(f"lazy:{name}"), affine=affine)
-        finally:
-            lazy.drop(name)
+        affine = self._source.metadata.get("nifti", {}).get("affine_xyz")
+        return slices_figure(lazily, self.info.with_(dtype=lazily.dtype.name), affine=affine)
 
     @property
     def _config(self) -> dict[str, str] | None:
         """Arrays of this process are filtered here; the rest may go to an active dask client."""
-        return {"cluster": "in_process"} if isinstance(self._source, memory.MemorySource) else None
+        return None if self._source.crosses_processes else {"cluster": "in_process"}
 
     def _workflow(self, path: str, options: Mapping[str, Any], strategy: str = "auto") -> dict[str, Any]:
         output = {key: value for key, value in options.items() if value is not None}
@@ -266,17 +277,17 @@ class Volume:
         from convolume.execution.overlap import filter_lazily, lazy_source  # noqa: PLC0415
         from convolume.preparation import prepare_job  # noqa: PLC0415
 
-        document = read_workflow(self._workflow("memory:lazily", {"dtype": dtype, "overflow": overflow}))
+        document = read_workflow(self._workflow(_name("unused"), {"dtype": dtype, "overflow": overflow}))
         job = prepare_job(document, self._source)
-        return filter_lazily(lazy_source(self._source, _lazy_chunks(self._source)), job)[0]
+        source = self._source if self._source.crosses_processes else _carrying_its_voxels(self._source)
+        return filter_lazily(lazy_source(source, _lazy_chunks(source)), job)[0]
 
     def __repr__(self) -> str:
-        """Return shape, axes, dtype, voxel size and filters on a few lines."""
-        return "\n".join(f"{label:<10} {value}" for label, value in [("Volume", self._heading()), *self._rows()])
+        """Return shape, axes, dtype, voxel size and filters on lines that fit into a terminal."""
+        rows = [("Volume", self._heading()), *self._rows()]
+        return "\n".join(line for label, value in rows for line in labelled(label, [value], indent=9))
 
     def _repr_html_(self) -> str:
-        from html import escape  # noqa: PLC0415
-
         cells = "".join(
             f"<tr><th style='text-align:left'>{label}</th><td style='text-align:left'>{escape(value)}</td></tr>"
             for label, value in self._rows()
@@ -285,19 +296,41 @@ class Volume:
 
     def _heading(self) -> str:
         names = ", ".join(axis.name for axis in self.info.axes)
-        return f"({names}) = {' x '.join(map(str, self.shape))}, {self.dtype}"
+        return f"({names}) = {shape_text(self.shape)}, {self.dtype}"
 
     def _rows(self) -> list[tuple[str, str]]:
         spacing = ", ".join(
             f"{axis.name} {Length(axis.spacing, axis.unit or '')}" for axis in self.info.axes if axis.kind == "space"
         )
-        input_text = f"{self._source.path}, {self.info.dtype}, {self.info.size_bytes / 2**20:.1f} MiB"
+        where = self._holder.kind if self._holder else self._source.path
+        input_text = f"{where}, {self.info.dtype}, {bytes_text(self.info.size_bytes)}"
         rows = [("input", input_text), ("voxel", spacing), ("filters", " > ".join(self.steps) or "none")]
-        return rows + [("note", note) for note in self.info.notes]
+        return [row for row in rows if row[1]] + [("note", note) for note in self.info.notes]
 
 
 class _Holder:
-    """Keeps an array's name alive as long as a Volume uses it."""
+    """Keeps an array's name alive as long as a Volume uses it, and knows what kind of array it is."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Holder:
+        """Return the same one: a copied Volume uses the same array."""
+        return self
+
+
+def _name(what: str, scheme: str = "memory") -> str:
+    """Return a path in this process's memory that nothing else has."""
+    return f"{scheme}:{what}-{uuid4().hex[:8]}"
+
+
+def _carrying_its_voxels(source: Source) -> lazy.LazySource:
+    """Return a source whose graph holds the array itself: it outlives the Volume, and travels to other processes."""
+    import dask.array as da  # noqa: PLC0415 - loaded for lazy results only
+
+    voxels, chunks = source.read(Region.whole(source.info.shape)), _lazy_chunks(source)
+    array = da.from_array(voxels, chunks=chunks, name=f"read array-{uuid4().hex[:8]}")
+    return lazy.LazySource(source.path, array, source.info)
 
 
 def _signature(found: type[Filter]) -> inspect.Signature:

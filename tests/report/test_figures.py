@@ -159,10 +159,11 @@ def test_a_head_stands_upright(tmp_path: Path, drawn: list[Figure], affine: Any,
 
 
 def test_an_incomplete_row_leaves_its_last_cells_empty(tmp_path: Path, drawn: list[Figure]) -> None:
-    """Three panels in two columns."""
+    """Three panels in two columns; without a title the plane's place stands above them."""
     draw_figure(spec(panels=["input"] * 3), str(tmp_path / "figure.png"), {"input": Picture(ramp())})
     assert [len(axes.images) for axes in drawn[0].axes] == [1, 1, 1, 0]
     assert not drawn[0].axes[3].axison
+    assert drawn[0].get_suptitle() == "z = 1"
 
 
 @pytest.mark.parametrize("suffix", ["svg", "pdf"])

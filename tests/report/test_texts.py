@@ -57,6 +57,12 @@ def test_one_worker_is_not_each(plan: Plan) -> None:
     assert section(text, "cluster") == "local: 1 worker with 4 threads"
 
 
+def test_a_device_without_memory_of_its_own(plan: Plan) -> None:
+    """Processors work in the worker's."""
+    memory = section(plan_text(replace(plan, peak_device_bytes=0)), "memory")
+    assert memory.endswith("has 4.00 GiB none on the device, which works in the worker's memory")
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.text(max_size=200), st.lists(st.text(max_size=120), max_size=3), st.lists(st.text(max_size=300), max_size=3))
 def test_no_line_of_a_plan_is_wider_than_80_but_for_paths(

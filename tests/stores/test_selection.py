@@ -70,7 +70,7 @@ def test_settings_reach_the_whole() -> None:
         (SourceOptions(region=(("q", 0, 1),)), r"no axis 'q' \(there are: t, c, z, y, x\)"),
         (SourceOptions(region=(("x", 0, 7),)), "x from 0 to 7 does not lie in the image, whose x goes from 0 to 6"),
         (SourceOptions(region=(("x", 3, 3),)), "x from 3 to 3"),
-        (SourceOptions(spacing=(1.0,)), "spacing has 1 numbers; give 3, one for each of z, y, x"),
+        (SourceOptions(spacing=(1.0, 2.0)), "spacing has 2 numbers; give one for all, or 3, one for each of z, y, x"),
         (SourceOptions(spacing=(1.0, 0.0, 1.0)), "greater than 0"),
         (SourceOptions(unit="furlong"), "the unit 'furlong' is not known; there are: angstrom"),
         (SourceOptions(axes="zyx"), "axes 'zyx' name 3 axes, and the image has 5"),
@@ -96,3 +96,4 @@ def test_users_axes_and_spacing_win() -> None:
     info = open_source("memory:five", options).info
     assert [axis.name for axis in info.axes] == list("ctzyx")
     assert info.space_spacing_um == pytest.approx((0.003, 0.002, 0.001))
+    assert open_source("memory:five", SourceOptions(spacing=(7.0,))).info.space_spacing_um == (7.0, 7.0, 7.0)

@@ -8,7 +8,7 @@ from uuid import uuid4
 from distributed import as_completed, wait
 from distributed.scheduler import KilledWorker
 
-from convolume.clusters import Cluster, Task
+from convolume.clusters import Cluster, Task, machine_memory_bytes
 from convolume.errors import RunError
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ class DistributedCluster(Cluster):
             raise RunError(message)
         self.worker_count = len(workers)
         self.threads_per_worker = min(worker["nthreads"] for worker in workers)
-        self.worker_memory_bytes = min(worker["memory_limit"] for worker in workers)
+        # A limit of 0 is none: the machine's memory is all that they have.
+        limits = [worker["memory_limit"] or machine_memory_bytes() // len(workers) for worker in workers]
+        self.worker_memory_bytes = min(limits)
         self.crosses_processes = not all(address.startswith("inproc:") for address in addresses)
         self.dashboard_url = client.dashboard_link
         # Eight hexadecimal digits at the end of a name are left out by the dashboard.

@@ -25,7 +25,9 @@ _DASHBOARD_PORT = 8787
 _CORES_PER_WORKER = 8
 
 # Blocks are planned to fit: spilling would only hide that they do not.
-_MEMORY = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+_NO_SPILLING = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+# A terminal's Ctrl-C reaches the workers too: the client alone answers it, and stops them.
+_IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
 class LocalProcesses(DistributedCluster):
@@ -37,13 +39,20 @@ class LocalProcesses(DistributedCluster):
         settings = resolve(settings)
         # distributed's own choice here makes every block fault its pages in anew and doubles a run's time.
         environment = {"MALLOC_TRIM_THRESHOLD_": str(2**30), **dict(settings.environment)}
-        with dask.config.set({"distributed.nanny.pre-spawn-environ": environment, **_MEMORY}):
+        settled = {
+            "distributed.nanny.pre-spawn-environ": environment,
+            "distributed.worker.preload": [_IGNORE_INTERRUPT],
+            **_NO_SPILLING,
+        }
+        with dask.config.set(settled):
             self._cluster = LocalCluster(
                 n_workers=settings.workers,
                 threads_per_worker=settings.threads_per_worker,
                 memory_limit=settings.memory_bytes // settings.workers,
                 host=_LOOPBACK,
                 dashboard_address=_dashboard_address() if settings.dashboard else None,
+                # Without a dashboard the scheduler serves plain pages all the same, on a port that others may use.
+                scheduler_kwargs={} if settings.dashboard else {"dashboard_address": f"{_LOOPBACK}:0"},
                 silence_logs=logging.ERROR,
             )
         super().__init__(Client(self._cluster))

@@ -1,14 +1,16 @@
 """How a tree of operations is done on a patch of an image: faces are filled here, devices do the rest.
 
 A voxel's value does not depend on the patch that it was computed in: inside, the device runs on the patch itself;
-near the faces of the image it runs on slabs that were filled by the boundary mode. So blocks of any shape give the
+near the faces of the image it runs on copies that were filled by the boundary mode. So blocks of any shape give the
 same bits.
 """
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from itertools import pairwise, product
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ import numpy.typing as npt
 from convolume.boundary import OUTSIDE, Runs, positions_in, runs_length, source_indices
 from convolume.numerics import Precision
 from convolume.operations import Combine, Correlate, Operation, Sequence, reach_of
+from convolume.regions import BlockGrid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +31,8 @@ __all__ = ["Patch", "Work", "boxes_of", "evaluate"]
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
 
-# Below this size one filled copy is cheaper than a launch for every face.
-_SMALL_VOXELS = 65_536
-# Slabs at the ends of rows are at least this wide, so that devices can work in whole vectors.
-_FACE_WIDTH_VOXELS = 16
+# Filled copies of about this size stay in a processor's cache until the device has read them.
+_TILE_VOXELS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ def _evaluate_sequence(work: Work, sequence: Sequence, patch: Patch, wanted: tup
     for step, need in zip(sequence.operations, reversed(needs[:-1]), strict=True):
         patch = Patch(evaluate(work, step, patch, need), need)
     places = [positions_in(*axis) for axis in zip(patch.runs, map(_indices, wanted), strict=True)]
-    return _gather(patch.voxels, places)
+    result = _gather(patch.voxels, places)
+    return result if np.may_share_memory(result, patch.voxels) else result.copy()
 
 
 def _combine(operation: Combine, parts: list[Array]) -> Array:
@@ -137,7 +139,7 @@ def boxes_of(wanted: tuple[Runs, ...]) -> Iterator[tuple[tuple[slice, ...], tupl
 def _correlate_box(
     work: Work, operation: Correlate, patch: Patch, box: tuple[tuple[int, int], ...], out: Array
 ) -> None:
-    """Weigh one box: its inner part on the patch itself, what touches the faces on filled slabs."""
+    """Weigh one box: where nothing is to be filled on the patch itself, else on filled copies."""
     halo = operation.stencil.halo
     places = [
         positions_in(runs, source_indices(a - before, b + after, length, mode) if before + after else np.arange(a, b))
@@ -146,46 +148,41 @@ def _correlate_box(
         )
     ]
     margins = [before + after for before, after in zip(halo.before, halo.after, strict=True)]
-    inner = _inner_box(places, margins, out.shape)
-    for part in _parts(inner, out.shape):
+    for part in _parts(places, margins, out.shape):
         needed = [p[s.start : s.stop + margin] for p, s, margin in zip(places, part, margins, strict=True)]
         padded = _gather(patch.voxels, needed, operation.cval, work.precision)
         work.device.correlate(padded, operation.stencil, out[part], work.precision)
 
 
-def _inner_box(places: list[Indices], margins: list[int], shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return the part of an output that needs no filling; empty where filling everything is cheaper."""
-    inner = [_longest_stretch(p, margin) for p, margin in zip(places, margins, strict=True)]
-    last = len(shape) - 1
-    for axis, (low, high) in enumerate(inner):
-        width = _FACE_WIDTH_VOXELS if axis == last else 1
-        inner[axis] = (
-            max(low, width) if low else 0,
-            min(high, shape[axis] - width) if high < shape[axis] else high,
-        )
-    is_whole = all(high - low == n for (low, high), n in zip(inner, shape, strict=True))
-    is_small = np.prod(shape) <= _SMALL_VOXELS
-    if not is_whole and (is_small or any(low >= high for low, high in inner)):
-        return [(0, 0)] * len(shape)
-    return inner
+def _parts(places: list[Indices], margins: list[int], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Yield the parts in which an output is computed.
+
+    Where only leading axes are filled, these are slabs at the faces, and the inner box, which is not copied. Where rows
+    are filled at their ends, every row is copied in any case: then the parts are tiles whose copies stay in the cache.
+    """
+    inner = [_longest_stretch(place, margin) for place, margin in zip(places, margins, strict=True)]
+    low, high = inner[-1]
+    if high - low == shape[-1] and all(low < high for low, high in inner):
+        yield from _inner_box_and_slabs(inner, shape)
+    else:
+        yield from _tiles(shape)
 
 
 def _longest_stretch(places: Indices, margin: int) -> tuple[int, int]:
-    """Return the longest interval of outputs whose voxels stand side by side in the patch."""
-    outputs = len(places) - margin
+    """Return the longest interval of outputs whose voxels stand side by side in the patch; (0, 0) if there is none."""
+    low, high = _longest_run(places)
+    return (0, 0) if high - margin <= low else (low, high - margin)
+
+
+def _longest_run(places: Indices) -> tuple[int, int]:
+    """Return the longest interval of places that follow each other one by one; (0, 0) if all are outside."""
     breaks = np.flatnonzero((np.diff(places) != 1) | (places[1:] == OUTSIDE) | (places[:-1] == OUTSIDE)) + 1
     edges = [0, *breaks.tolist(), len(places)]
     low, high = max(pairwise(edges), key=lambda edge: edge[1] - edge[0])
-    if places[low] == OUTSIDE or high - margin <= low:
-        return 0, 0
-    return low, min(high - margin, outputs)
+    return (0, 0) if places[low] == OUTSIDE else (low, high)
 
 
-def _parts(inner: list[tuple[int, int]], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Yield the slabs around an inner box, and the box itself; together they are the whole shape."""
-    if any(low >= high for low, high in inner):
-        yield tuple(slice(0, n) for n in shape)
-        return
+def _inner_box_and_slabs(inner: list[tuple[int, int]], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     for axis, (low, high) in enumerate(inner):
         before = tuple(slice(a, b) for a, b in inner[:axis])
         after = tuple(slice(0, n) for n in shape[axis + 1 :])
@@ -195,21 +192,73 @@ def _parts(inner: list[tuple[int, int]], shape: tuple[int, ...]) -> Iterator[tup
     yield tuple(slice(low, high) for low, high in inner)
 
 
+def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Yield boxes of about `_TILE_VOXELS` that hold whole rows and are about as long on all other axes."""
+    extents = [1] * (len(shape) - 1) + [shape[-1]]
+    while 2 * prod(extents) <= _TILE_VOXELS:
+        growing = [axis for axis, n in enumerate(shape) if extents[axis] < n]
+        if not growing:
+            break
+        extents[min(reversed(growing), key=extents.__getitem__)] *= 2
+    for _, tile in BlockGrid(shape, tuple(extents)):
+        yield tile.slices
+
+
+class _Scratch(threading.local):
+    """Memory of each thread that is used again: fresh memory costs more than the copy that fills it."""
+
+    memory: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        size_bytes = prod(shape) * dtype.itemsize
+        if size_bytes > self.memory.nbytes:
+            self.memory = np.empty(size_bytes, np.uint8)
+        return self.memory[:size_bytes].view(dtype).reshape(shape)
+
+
+_scratch = _Scratch()
+
+
 def _gather(voxels: Array, places: list[Indices], cval: float = 0.0, precision: Precision = Precision.SINGLE) -> Array:
-    """Return the voxels at `places`; a view where they stand side by side on every axis."""
-    scattered = []
-    for axis, place in enumerate(places):
-        if place.size and place[0] != OUTSIDE and np.all(np.diff(place) == 1):
-            voxels = voxels[(slice(None),) * axis + (slice(int(place[0]), int(place[-1]) + 1),)]
-        else:
-            scattered.append(axis)
-    for axis in scattered:
-        voxels = np.take(voxels, np.maximum(places[axis], 0), axis=axis)
-    outside = [axis for axis in scattered if np.any(places[axis] == OUTSIDE)]
-    if outside:
-        voxels = voxels.astype(_dtype_that_holds(cval, voxels.dtype, precision), copy=False)
-        for axis in outside:
-            voxels[(slice(None),) * axis + (places[axis] == OUTSIDE,)] = cval
+    """Return the voxels at `places`: a view where they stand side by side on every axis, else a copy in scratch memory.
+
+    The copy lasts until this thread gathers again.
+    """
+    pieces = [_pieces(place) for place in places]
+    if all(len(axis) == 1 and isinstance(axis[0][1], slice) for axis in pieces):
+        return voxels[tuple(axis[0][1] for axis in pieces)]
+    outside = [place == OUTSIDE for place in places]
+    has_outside = any(axis.any() for axis in outside)
+    dtype = _dtype_that_holds(cval, voxels.dtype, precision) if has_outside else voxels.dtype
+    result = _scratch.array(tuple(len(place) for place in places), dtype)
+    for piece in product(*pieces):
+        result[tuple(target for target, _ in piece)] = _taken(voxels, [source for _, source in piece])
+    for axis, hidden in enumerate(outside):
+        if hidden.any():
+            result[(slice(None),) * axis + (hidden,)] = cval
+    return result
+
+
+def _pieces(places: Indices) -> list[tuple[slice, slice | Indices]]:
+    """Cut the places of one axis into what lies before, in and after their longest run: targets and sources."""
+    low, high = _longest_run(places)
+    pieces: list[tuple[slice, slice | Indices]] = []
+    if low:
+        pieces.append((slice(0, low), np.maximum(places[:low], 0)))
+    if low < high:
+        pieces.append((slice(low, high), slice(int(places[low]), int(places[low]) + high - low)))
+    if high < len(places):
+        pieces.append((slice(high, len(places)), np.maximum(places[high:], 0)))
+    return pieces
+
+
+def _taken(voxels: Array, sources: list[slice | Indices]) -> Array:
+    """Return a box of an array; slices first, so that little is left to take one by one."""
+    voxels = voxels[tuple(source if isinstance(source, slice) else slice(None) for source in sources)]
+    for axis, source in enumerate(sources):
+        if not isinstance(source, slice):
+            # Not np.take: it would copy the whole of a view first.
+            voxels = voxels[(slice(None),) * axis + (source,)]
     return voxels
 
 

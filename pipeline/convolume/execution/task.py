@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+
+_logger = logging.getLogger("convolume")
 
 
 @dataclass(frozen=True)
@@ -92,20 +95,24 @@ def run_block(job: StoreJob, index: tuple[int, ...], region: Region) -> BlockRec
 
 @contextmanager
 def naming_the_block(job: BlockJob, index: tuple[int, ...], region: Region) -> Iterator[None]:
-    """Turn whatever fails inside into a `RunError` that names outputs, block, place and cause."""
+    """Turn whatever fails inside into a `RunError` that names outputs, block, place and cause.
+
+    The cause itself stays here, in the log: not every library's exceptions can leave a worker.
+    """
     names = ", ".join(repr(target.name) for target in job.targets)
     where = f"output {names}, block {index} at {region}"
     try:
         yield
     except MemoryError as error:
         message = f"{where}: out of memory ({error}): give smaller blocks (`block:`)"
-        raise RunError(message) from error
+        raise RunError(message) from None
     except ConvolumeError as error:
         message = f"{where}: {error}"
-        raise RunError(message) from error
+        raise RunError(message) from None
     except Exception as error:
+        _logger.debug("%s failed", where, exc_info=True)
         message = f"{where}: {type(error).__name__}: {error}"
-        raise RunError(message) from error
+        raise RunError(message) from None
 
 
 def block_needs(job: BlockJob, region: Region) -> tuple[Runs, ...]:

@@ -123,10 +123,7 @@ def choose_block_shape(
             break
         block = larger
     shards = prod(-(-b // u) for b, u in zip(block, unit, strict=True))
-    return (
-        block,
-        f"{shards} shard{'s' if shards > 1 else ''} of the outputs, {len(BlockGrid(image_shape, block))} blocks",
-    )
+    return block, f"{shards} shard{'s' if shards > 1 else ''} of every output"
 
 
 def check_memory(plan_peak_bytes: int, block_shape: tuple[int, ...], memory: BlockMemory, resources: Resources) -> None:

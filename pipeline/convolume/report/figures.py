@@ -88,9 +88,7 @@ def draw_figure(spec: FigureSpec, path: str, images: Mapping[str, Source]) -> No
         _draw(cell, voxels, plane, panel.title or panel.image, panel.colormap, affine)
     for empty in cells[len(planes) :]:
         empty.set_axis_off()
-    heading = spec.title or ""
-    if heading:
-        figure.suptitle(heading, parse_math=False)
+    figure.suptitle(spec.title or planes[0].where, parse_math=False)
     _save(figure, path)
 
 

@@ -134,9 +134,10 @@ def _chosen(name: str, reason: str, rejected: Iterable[tuple[str, str]]) -> list
 
 def _memory_lines(plan: Plan) -> list[str]:
     limit = bytes_text(plan.resources.worker_memory_bytes)
+    device = f"{bytes_text(plan.peak_device_bytes)} at the peak on the device for one block"
     return [
         f"{bytes_text(plan.peak_host_bytes)} at the peak in a worker, which has {limit}",
-        f"{bytes_text(plan.peak_device_bytes)} at the peak on the device for one block",
+        device if plan.peak_device_bytes else "none on the device, which works in the worker's memory",
     ]
 
 

@@ -105,7 +105,10 @@ def _with_spacing(path: str, axes: tuple[Axis, ...], options: SourceOptions) -> 
         raise InputError(message)
     if options.spacing is not None and len(options.spacing) not in {1, len(space)}:
         named = ", ".join(axis.name for axis in space)
-        message = f"{path}: spacing has {len(options.spacing)} numbers; give one for all, or {len(space)}, one for each of {named}"
+        message = (
+            f"{path}: spacing has {len(options.spacing)} numbers; give one for all, "
+            f"or {len(space)}, one for each of {named}"
+        )
         raise InputError(message)
     if options.spacing is not None and not all(0 < value < float("inf") for value in options.spacing):
         message = f"{path}: spacing {options.spacing}: each distance between voxels is greater than 0"

@@ -23,8 +23,8 @@ DEFAULT_CACHE_BYTES = 256 * 2**20
 class SourceOptions:
     """What a user may say of an input beside its path.
 
-    `axes` (such as ``"zyx"``) and `spacing` (one entry a space axis, in `unit`) are for formats that do not
-    carry them, and win over what the file says. `channel` is a position or a name.
+    `axes` (such as ``"zyx"``) and `spacing` (one entry a space axis, or one for all, in `unit`) are for formats
+    that do not carry them, and win over what the file says. `channel` is a position or a name.
     """
 
     level: int = 0

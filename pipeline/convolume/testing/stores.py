@@ -100,7 +100,7 @@ def images(draw: Draw, min_ndim: int = 1) -> tuple[npt.NDArray[Any], SinkOptions
     """Draw an array of up to five axes, some of length 1, and how it is stored: last chunks are often thin."""
     shape = tuple(draw(st.lists(st.integers(1, 9), min_size=min_ndim, max_size=5)))
     array = random_array(shape, draw(st.sampled_from(DTYPES)), draw(st.integers(0, 2**16)))
-    chunks = tuple(draw(st.integers(1, n)) for n in shape)
+    chunks = tuple(draw(st.integers(-(-n // 3), n)) for n in shape)
     shards = tuple(c * draw(st.integers(1, 3)) for c in chunks) if draw(st.booleans()) else None
     return array, SinkOptions(chunks=chunks, shards=shards, if_exists="overwrite")
 

@@ -97,7 +97,7 @@ def integer_images(shape: tuple[int, ...]) -> SearchStrategy[Array]:
         generator = np.random.default_rng(seed)
         image = generator.integers(limits.min, limits.max, shape, dtype=np.dtype(name), endpoint=True)
         at_limit = generator.random(shape) < 0.25  # noqa: PLR2004 (a share)
-        return np.where(at_limit, generator.choice([limits.min, limits.max], shape).astype(name), image)
+        return np.where(at_limit, generator.choice(np.array([limits.min, limits.max], name), shape), image)
 
     return st.builds(build, st.sampled_from(_INTEGER_DTYPES), st.integers(0, 2**32 - 1))
 

@@ -40,6 +40,24 @@ device.correlate(np.array([1, 2, 3], np.float32), Stencil.correlate([1.0, 10.0])
 print(out.tolist(), device.info.compute_units)
 """
 
+FORK = """
+import os, warnings, numpy as np
+warnings.simplefilter("ignore")  # Python's own, of forks beside threads
+from convolume.devices.opencl import available, open_device
+from convolume.errors import DeviceError
+from convolume.numerics import Precision
+from convolume.stencil import Stencil
+device = open_device(available()[0])
+child = os.fork()
+if not child:
+    try:
+        device.correlate(np.ones(3), Stencil.correlate([1.0]), np.empty(3), Precision.DOUBLE)
+    except DeviceError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
 
 def _python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 (our own interpreter and code)
@@ -93,6 +111,12 @@ def test_two_devices_of_one_name_are_told_apart_and_measured(tmp_path: Path) -> 
         assert _python(CORRELATE, identifier, **two).stdout.startswith("[21.0, 32.0]")
     # Measured once: the next process reads it from the cache.
     assert json.loads(_python(CHOOSE, **two).stdout)["speed"] == pytest.approx(found["speed"], abs=1e-3)
+
+
+@needs_pocl
+def test_a_fork_is_refused_where_it_would_hang() -> None:
+    """A driver's threads stay behind in the parent."""
+    assert "it was forked from one" in _python(FORK).stdout
 
 
 @needs_pocl

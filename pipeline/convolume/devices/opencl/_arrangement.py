@@ -80,13 +80,12 @@ def strip_job(stencil: Stencil, shape: tuple[int, ...], numbers: Numbers, traits
     height = shape[planes.y_axis]
     rows = max(r for r in (1, 2, ROWS) if r <= height)
     vectors = VECTORS if shape[-1] >= VECTORS * width else 1
-    if rows * vectors * sum(len(run.pattern) for run in planes.runs) > MAX_UNROLLED_SUMS:
-        return None
     _, lines, columns = planes.weights.shape
     # Along z first, so that planes stay in the cache; rows first where there is one plane.
     outer_dimension = 0 if len(planes.starts) > 1 else 1
     common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors)
-    return StripJob(*common, rows, columns, lines * columns, outer_dimension, planes.runs)
+    job = StripJob(*common, rows, columns, lines * columns, outer_dimension, planes.runs)
+    return job if job.unrolled_sums <= MAX_UNROLLED_SUMS else None
 
 
 def vector_width(numbers: Numbers, traits: Traits) -> int:

@@ -28,8 +28,9 @@ __all__ = ["OpenCLDevice"]
 
 Array = npt.NDArray[Any]
 
-# Multiply-adds from which a program of its own is worth its 0.4 to 0.75 s of compiling, in one call or several.
-SPECIALISE_FROM = 100_000_000
+# A program of its own costs half a second and more of compiling, by the multiply-adds that stand in it. It gets one
+# when so many voxels, in one call or several, have gone through each of them: a 7x7x7 kernel with 256^3 voxels.
+SPECIALISE_FROM = 10_000_000
 
 
 class OpenCLDevice(Device):
@@ -40,7 +41,7 @@ class OpenCLDevice(Device):
     info : DeviceInfo
         One of `convolume.devices.opencl.available`, of this or another process.
     specialise_from : int
-        Multiply-adds, in one call or several, from which a stencil gets a program of its own.
+        Multiply-adds done, for each one that is unrolled, from which a stencil gets a program of its own.
 
     Raises
     ------
@@ -106,13 +107,13 @@ class OpenCLDevice(Device):
     def _correlate_parts(self, source: Array, stencil: Stencil, target: Array, numbers: Numbers) -> None:
         state = self._opened()
         needed = max(state.memory.needed_bytes(array) for array in (source, target))
-        if needed <= self.info.max_allocation_bytes or not self.info.max_allocation_bytes:
+        if needed <= state.max_allocation_bytes:
             state.run(self._job(state, stencil, target.shape, numbers), source, stencil, target)
             return
         axis = int(np.argmax([extent > 1 for extent in target.shape]))
         if target.shape[axis] == 1:
             message = (
-                f"{self.info.name} gives at most {self.info.max_allocation_bytes} bytes at once, and the smallest part "
+                f"{self.info.name} gives at most {state.max_allocation_bytes} bytes at once, and the smallest part "
                 f"of {source.shape} {source.dtype} voxels takes {needed}: take another device or smaller blocks"
             )
             raise DeviceError(message)
@@ -125,12 +126,14 @@ class OpenCLDevice(Device):
 
     def _job(self, state: _State, stencil: Stencil, shape: tuple[int, ...], numbers: Numbers) -> Job:
         special = strip_job(stencil, shape, numbers, state.traits)
-        if special is not None and state.pays(special, stencil.tap_count * int(np.prod(shape)), self._specialise_from):
+        if special is not None and state.pays(
+            special, stencil.tap_count * int(np.prod(shape)), self._specialise_from * special.unrolled_sums
+        ):
             return special
         return generic_job(numbers, state.traits)
 
     def _opened(self) -> _State:
-        # A context does not survive a fork: the child opens its own.
+        # A context does not survive a fork: a child asks anew, and is refused where it would hang.
         with self._open:
             if self._state is None or self._state.process != os.getpid():
                 self._state = _State(self.info)
@@ -145,6 +148,8 @@ class _State:
         self.process = os.getpid()
         self.info, self.traits = info, traits_of(device)
         self.memory: _memory.Memory = _memory.HostPointers() if shares_memory(device) else _memory.Uploads()
+        # What PoCL allows changes from process to process.
+        self.max_allocation_bytes = min(info.max_allocation_bytes, int(device.max_mem_alloc_size))
         with own_errors(info, "be opened", "is another process using it alone?"):
             self._context = cl.Context([device])
         self.programs = Programs(self._context, info)

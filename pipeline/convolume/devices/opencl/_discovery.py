@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +21,9 @@ __all__ = ["devices", "find", "traits_of"]
 
 FLOAT_BYTES = 4
 
+# The process in which drivers were loaded: a fork inherits this, and nothing of the drivers that works.
+_loaded_in: list[int] = []
+
 
 def devices() -> tuple[DeviceInfo, ...]:
     """Return what every device says of itself."""
@@ -32,8 +36,15 @@ def find(identifier: str) -> cl.Device:
     Raises
     ------
     DeviceError
-        There is none; the message lists those there are.
+        There is none; the message lists those there are. Or this process is a fork of one that had loaded
+        the drivers, in which a launch would never end.
     """
+    if _loaded_in and _loaded_in[0] != os.getpid():
+        message = (
+            f"OpenCL cannot be used in this process ({os.getpid()}): it was forked from one ({_loaded_in[0]}) that had "
+            "loaded the drivers already, and they do not survive it. Start processes with 'spawn' or 'forkserver'"
+        )
+        raise DeviceError(message)
     known = dict(_named_devices())
     if identifier not in known:
         there_are = ", ".join(known) or "none"
@@ -68,6 +79,8 @@ def _named_devices() -> Iterator[tuple[str, cl.Device]]:
 
 
 def _platforms() -> list[cl.Platform]:
+    if not _loaded_in:
+        _loaded_in.append(os.getpid())
     try:
         return list(cl.get_platforms())
     except cl.Error:  # the loader found no driver
