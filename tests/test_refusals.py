@@ -48,7 +48,7 @@ OUTPUT = "<yaml>:6:11: outputs.mean.path: "
 STEP = "<yaml>:9:19: outputs.mean.steps[0].convolve: "
 KERNEL = "<yaml>:9:28: outputs.mean.steps[0].convolve.kernel: "
 ANOTHER = "choose another path"
-GONE_S = 20.0
+GONE_S = 30.0
 
 
 def write_image(path: Path) -> None:
@@ -396,34 +396,38 @@ def test_all_mistakes_at_once(folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("strategy", ["windows", "overlap", "in_memory"])
 @pytest.mark.parametrize("cluster", ["in_process", "local"])
-def test_failed_block(folder: Path, cluster: str) -> None:
-    """It names output, place and cause; the run ends with code 3 and what it wrote does not open."""
+def test_failed_block(folder: Path, cluster: str, strategy: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """One line names output, place and cause; the run ends with code 3 and what it wrote does not open."""
     chunk = next(place for place in (folder / "brain.ome.zarr" / "0" / "c").rglob("*") if place.is_file())
     data = bytearray(chunk.read_bytes())
     data[len(data) // 2] ^= 255
     chunk.write_bytes(data)
-    result = command("run", written(folder), f"cluster={cluster}", "workers=1", "dashboard=false")
+    where = (f"cluster={cluster}", "workers=1", "dashboard=false")
+    result = command("run", written(folder), f"strategy={strategy}", *where)
     assert result.exit_code == 3
-    assert re.match(
+    assert re.fullmatch(
         r"error: output 'mean', block \(\d, 0, 0, 0\) at \S.*: \S*brain\.ome\.zarr/0: voxels .* cannot be read; the "
         r"file is damaged, or not there any more \(.*\)",
-        result.stderr,
+        result.stderr.strip(),
     )
+    # Worker processes write to the same terminal.
+    assert capfd.readouterr() == ("", "")
     with pytest.raises(InputError, match="did not finish"):
         open_source(str(folder / "out.ome.zarr"))
 
 
 @dataclass
 class Slow:
-    """A real run in a process of its own that takes long enough to be interrupted."""
+    """A real run in processes of its own that takes long enough to be interrupted."""
 
     process: subprocess.Popen[str]
     outputs: Path
 
     @classmethod
     def start(cls, folder: Path, cluster: str) -> Slow:
-        """Start it and wait until blocks are under way."""
+        """Start it."""
         text = (
             "input: {path: sample:mni152-t1}\nblock: [1, 64, 64]\noutputs:\n  slow:\n    path: slow.ome.zarr\n"
             "    chunks: [1, 64, 64]\n    shards: [1, 64, 64]\n    steps: [{gaussian: {sigma: 8}}]\n"
@@ -434,11 +438,21 @@ class Slow:
         names = [str(folder / name) for name in ("slow.yaml", "where.yaml")]
         command = [sys.executable, "-m", "convolume", "run", names[0], "--config", names[1]]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
-        process = subprocess.Popen(command, text=True, **pipes)  # noqa: S603 (our own program)
-        assert process.stdout is not None
-        begun = any(line.startswith("filter: ") for line in iter(process.stdout.readline, ""))
-        assert begun, process.stderr and process.stderr.read()
-        return cls(process, folder / "slow.ome.zarr")
+        return cls(subprocess.Popen(command, text=True, **pipes), folder / "slow.ome.zarr")  # noqa: S603 (our own program)
+
+    def wait_for_blocks(self) -> None:
+        """Wait until blocks are under way."""
+        assert self.process.stdout is not None
+        begun = any(line.startswith("filter: ") for line in iter(self.process.stdout.readline, ""))
+        assert begun, self.process.stderr and self.process.stderr.read()
+
+    def wait_for_workers(self) -> None:
+        """Wait until worker processes begin to start, beside the run and the tracker of its resources."""
+        until = time.monotonic() + GONE_S
+        while len(self.processes()) < 3:
+            assert self.process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
     def processes(self) -> list[int]:
         """Return all processes of the run that are there, by their session."""
@@ -453,31 +467,39 @@ class Slow:
         return found
 
 
+def _terminate(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+
+
+def _press_control_c(process: subprocess.Popen[str]) -> None:
+    # A terminal's Ctrl-C goes to all processes of the foreground.
+    os.killpg(process.pid, signal.SIGINT)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
+@pytest.mark.parametrize("interrupt", [_terminate, _press_control_c])
 @pytest.mark.parametrize(
-    ("cluster", "interrupt"),
-    [
-        ("in_process", lambda process: process.send_signal(signal.SIGINT)),
-        ("local", lambda process: process.send_signal(signal.SIGTERM)),
-        # A terminal's Ctrl-C goes to all processes of the foreground.
-        ("local", lambda process: os.killpg(process.pid, signal.SIGINT)),
-    ],
-    ids=["in_process-SIGINT", "local-SIGTERM", "local-Ctrl-C"],
+    ("cluster", "wait"),
+    [("in_process", Slow.wait_for_blocks), ("local", Slow.wait_for_blocks), ("local", Slow.wait_for_workers)],
+    ids=["threads", "workers", "starting"],
 )
-def test_interrupted(tmp_path: Path, cluster: str, interrupt: Callable[[Any], None]) -> None:
+def test_interrupted(
+    tmp_path: Path, cluster: str, wait: Callable[[Slow], None], interrupt: Callable[[subprocess.Popen[str]], None]
+) -> None:
     """Within seconds, by one line, with code 130; no process stays, and the output does not open."""
     slow = Slow.start(tmp_path, cluster)
     try:
-        assert len(slow.processes()) >= (2 if cluster == "local" else 1)
+        wait(slow)
         interrupt(slow.process)
         _, errors = slow.process.communicate(timeout=GONE_S)
-        assert slow.process.returncode == 130
         assert errors == "error: interrupted: outputs that are not finished do not open as images\n"
+        assert slow.process.returncode == 130
         _wait_until_gone(slow)
     finally:
         for process in slow.processes():
             os.kill(process, signal.SIGKILL)
-    with pytest.raises(InputError, match="did not finish"):
+    message = "no such file" if wait is Slow.wait_for_workers else "did not finish"
+    with pytest.raises(InputError, match=message):
         open_source(str(slow.outputs))
 
 

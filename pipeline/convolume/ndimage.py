@@ -232,7 +232,7 @@ def _precision(source: np.dtype[Any], target: np.dtype[Any]) -> Precision:
     """Return how sums are kept: in float32 where both sides are, and as scipy does to the digit for integers."""
     if target.kind != "f":
         return Precision.SCIPY
-    narrow = target == np.float32 and np.can_cast(source, np.float32, casting="safe")
+    narrow = target.name == "float32" and np.can_cast(source, np.float32, casting="safe")
     return Precision.SINGLE if narrow else Precision.DOUBLE
 
 

@@ -72,7 +72,8 @@ def cast_result(values: Array, dtype: npt.DTypeLike, overflow: Overflow = "satur
     """
     target = np.dtype(dtype)
     if target.kind == "f" or target == values.dtype:
-        return values.astype(target, copy=False)
+        with np.errstate(over="ignore"):
+            return values.astype(target, copy=False)
     if target.kind == "b":
         return values.astype(np.bool_)
     limits = np.iinfo(target)
@@ -104,7 +105,10 @@ def truncate_like_scipy(values: npt.NDArray[np.float64], dtype: npt.DTypeLike) -
         return values.astype(target)
     with np.errstate(invalid="ignore"):
         if target == np.uint64:
-            return values.astype(target)
+            # What lies below 0 is wrapped around by its magnitude.
+            magnitudes = np.abs(values)
+            whole = np.where(magnitudes < 2.0**64, magnitudes, 0.0).astype(target)
+            return np.where(values > -1.0, whole, -whole)
         via = np.int64 if target in {np.dtype(np.int64), np.dtype(np.uint32)} else np.int32
         smallest = float(np.iinfo(via).min)
         fits = (values > smallest - 1.0) & (values < -smallest)

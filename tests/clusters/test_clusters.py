@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from distributed import Client, LocalCluster
 
 from convolume.clusters import Cluster, ClusterSettings, Task, in_process, local, machine_memory_bytes
 from convolume.clusters._distributed import DistributedCluster
+from convolume.clusters._interrupts import interrupts_wait
 from convolume.errors import RunError
 from convolume.registry import load_member, member_names
 
@@ -248,3 +250,49 @@ def test_numbers_survive_the_way(cluster: Cluster) -> None:
     array = np.array([0.1, np.nan, -0.0, np.inf], np.float32)
     (result,) = cluster.map_unordered(iter([Task("copy", (0,), np.copy, (array,))]))
     assert result.tobytes() == array.tobytes()
+
+
+@pytest.fixture
+def interrupted() -> Iterator[None]:
+    """Let SIGTERM count as Ctrl-C, as the command line does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("interrupted")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_interrupt_waits(number: signal.Signals) -> None:
+    """It is answered when what was begun is whole, and the handlers are back."""
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    whole = False
+    with pytest.raises(KeyboardInterrupt), interrupts_wait():  # noqa: PT012 (what follows the signal is the test)
+        signal.raise_signal(number)
+        whole = True
+    assert whole
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_the_second_interrupt_does_not_wait() -> None:
+    """Somebody who means it is heard."""
+    count = 0
+    with pytest.raises(KeyboardInterrupt), interrupts_wait():  # noqa: PT012 (where it ends is the test)
+        for count in (1, 2, 3):  # noqa: B007
+            signal.raise_signal(signal.SIGTERM)
+    assert count == 2
+
+
+def test_interrupts_in_other_threads_are_left_alone() -> None:
+    """Only the main thread may set handlers."""
+    seen: list[bool] = []
+
+    def use() -> None:
+        with interrupts_wait():
+            seen.append(signal.getsignal(signal.SIGINT) is before)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert seen == [True]

@@ -57,7 +57,9 @@ def test_units(image: ImageInfo, chunked: bool, sharded: bool) -> None:  # noqa:
         assert write_unit(level) == (shards or chunks)
         if shards is not None:
             assert all(s % c == 0 for s, c in zip(shards, chunks, strict=True))
-        if options.shards is None:
+        if chunked and not sharded:
+            assert shards is None
+        if not chunked:
             assert (shards is None) == (prod(-(-n // c) for n, c in zip(level.shape, chunks, strict=True)) <= 4096)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from distributed import Client, LocalCluster
 
 from convolume.clusters import machine_memory_bytes
 from convolume.clusters._distributed import DistributedCluster
+from convolume.clusters._interrupts import interrupts_wait
 
 if TYPE_CHECKING:
     from convolume.clusters import ClusterSettings
@@ -44,26 +46,30 @@ class LocalProcesses(DistributedCluster):
             "distributed.worker.preload": [_IGNORE_INTERRUPT],
             **_NO_SPILLING,
         }
-        with dask.config.set(settled):
-            self._cluster = LocalCluster(
-                n_workers=settings.workers,
-                threads_per_worker=settings.threads_per_worker,
-                memory_limit=settings.memory_bytes // settings.workers,
-                host=_LOOPBACK,
-                dashboard_address=_dashboard_address() if settings.dashboard else None,
-                # Without a dashboard the scheduler serves plain pages all the same, on a port that others may use.
-                scheduler_kwargs={} if settings.dashboard else {"dashboard_address": f"{_LOOPBACK}:0"},
-                silence_logs=logging.ERROR,
-            )
-        super().__init__(Client(self._cluster))
+        with ExitStack() as started:
+            with interrupts_wait(), dask.config.set(settled):
+                cluster = LocalCluster(
+                    n_workers=settings.workers,
+                    threads_per_worker=settings.threads_per_worker,
+                    memory_limit=settings.memory_bytes // settings.workers,
+                    host=_LOOPBACK,
+                    dashboard_address=_dashboard_address() if settings.dashboard else None,
+                    # Without a dashboard the scheduler serves pages all the same, on a port that others may use.
+                    scheduler_kwargs={} if settings.dashboard else {"dashboard_address": f"{_LOOPBACK}:0"},
+                    # What fails is raised in the client: a worker's traceback beside it tells nobody anything.
+                    silence_logs=logging.CRITICAL,
+                )
+                client = started.enter_context(Client(started.enter_context(cluster)))
+            super().__init__(client)
+            self._started = started.pop_all()
         self.crosses_processes = True
         if not settings.dashboard:
             self.dashboard_url = None
 
     def close(self) -> None:
         """Stop scheduler and workers."""
-        self.client.close()
-        self._cluster.close()
+        with interrupts_wait():
+            self._started.close()
 
 
 def open_cluster(settings: ClusterSettings) -> LocalProcesses:

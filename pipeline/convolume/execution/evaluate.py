@@ -84,7 +84,9 @@ def evaluate(
     if isinstance(operation, Sequence):
         result = _evaluate_sequence(work, operation, patch, wanted)
     else:
-        result = _combine(operation, [evaluate(work, branch, patch, wanted) for branch in operation.operations])
+        parts = [evaluate(work, branch, patch, wanted) for branch in operation.operations]
+        # A branch without steps gives the patch's own voxels: in their dtype, arithmetic would wrap around.
+        result = _combine(operation, [part.astype(work.dtype, copy=False) for part in parts])
     if out is None:
         return result
     out[...] = result
@@ -265,7 +267,7 @@ def _taken(voxels: Array, sources: list[slice | Indices]) -> Array:
 def _dtype_that_holds(value: float, dtype: np.dtype[Any], precision: Precision) -> np.dtype[Any]:
     """Return `dtype`, or that of the sums where `value` is no voxel of that kind: scipy does not cast cval."""
     with np.errstate(all="ignore"):
-        cast = np.asarray(value).astype(dtype)
+        cast = float(np.asarray(value).astype(dtype))
     if cast == value or (dtype.kind == "f" and np.isnan(value)):
         return dtype
     return np.dtype(np.float32 if precision is Precision.SINGLE else np.float64)

@@ -125,14 +125,14 @@ def filter_lazily(array: da.Array, job: BlockJob) -> list[da.Array]:
     ]
 
 
-def lazy_source(source: Source, block_shape: tuple[int, ...]) -> da.Array:
-    """Return a source as a lazy array in chunks of `block_shape`."""
+def lazy_source(source: Source, block_shape: tuple[int, ...], job: BlockJob | None = None) -> da.Array:
+    """Return a source as a lazy array in chunks of `block_shape`; what fails to be read names the job's outputs."""
     info = source.info
     if (lazy := getattr(source, "array", None)) is not None and isinstance(lazy, da.Array):
         rechunked: da.Array = lazy.rechunk(block_shape)
         return rechunked
     array: da.Array = da.from_array(
-        _Sliceable(source),
+        _Sliceable(source, block_shape, job),
         chunks=block_shape,
         name=f"read {source.path}-{uuid4().hex[:8]}",
         asarray=False,
@@ -146,7 +146,7 @@ def drive_overlap(cluster: Cluster, job: StoreJob, grid: BlockGrid, name: str) -
 
     Blocks are those of `grid`, merged where they are too thin: a whole number of every output's shards.
     """
-    results = filter_lazily(lazy_source(job.source, grid.block_shape), job.blocks)
+    results = filter_lazily(lazy_source(job.source, grid.block_shape, job.blocks), job.blocks)
     stored = da.map_blocks(
         _write_block,
         *results,
@@ -194,12 +194,17 @@ def _write_block(
 class _Sliceable:
     """A source as dask wants it: with a shape, a dtype and brackets."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, block_shape: tuple[int, ...], job: BlockJob | None) -> None:
+        self.source, self.block_shape, self.job = source, block_shape, job
         self.shape, self.ndim, self.dtype = source.info.shape, source.info.ndim, np.dtype(source.info.dtype)
 
     def __getitem__(self, index: tuple[slice, ...]) -> Array:
-        return self.source.read(Region(tuple(s.start for s in index), tuple(s.stop for s in index)))
+        region = Region(tuple(s.start for s in index), tuple(s.stop for s in index))
+        if self.job is None:
+            return self.source.read(region)
+        block = tuple(start // extent for start, extent in zip(region.start, self.block_shape, strict=True))
+        with naming_the_block(self.job, block, region):
+            return self.source.read(region)
 
 
 def _measured_layout(chunks: tuple[int, ...], job: BlockJob, axis: int) -> AxisLayout:

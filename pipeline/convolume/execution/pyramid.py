@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ Array = npt.NDArray[Any]
 
 # Blocks grow by whole shards up to about this size, so that a level does not take a task a chunk.
 _BLOCK_VOXELS = 2**23
+_BEYOND_FLOAT64 = (np.dtype(np.int64), np.dtype(np.uint64))
 
 
 def drive_pyramid(cluster: Cluster, sinks: dict[str, Sink]) -> Iterator[int]:
@@ -68,12 +70,15 @@ def block_mean(voxels: Array, factors: tuple[int, ...]) -> Array:
     >>> block_mean(np.array([[0, 1], [1, 1], [7, 8]], np.uint8), (2, 2)).tolist()
     [[1], [8]]
     """
+    if voxels.dtype in _BEYOND_FLOAT64:
+        return _whole_mean(voxels, factors)
     narrow = voxels.dtype.itemsize <= np.dtype(np.uint16).itemsize or voxels.dtype == np.float32
     means = voxels.astype(np.float32 if narrow else np.float64, copy=False)
     for axis, factor in enumerate(factors):
         if factor > 1:
             means = _pair_mean(means, axis)
-    return cast_result(means, voxels.dtype)
+    # A mask stays a mask: half or less of it is nothing.
+    return cast_result(np.rint(means) if voxels.dtype.kind == "b" else means, voxels.dtype)
 
 
 def display_windows(sink: Sink, smallest: float, largest: float) -> tuple[tuple[float, float, float, float], ...]:
@@ -108,6 +113,30 @@ def _pair_mean(values: Array, axis: int) -> Array:
         means[paired] *= 0.5
         means[paired] += second * means.dtype.type(0.5)
     return means
+
+
+def _whole_mean(voxels: Array, factors: tuple[int, ...]) -> Array:
+    """Return the block mean of 64-bit integers: quotients and remainders are summed apart, so nothing overflows."""
+    one = voxels.dtype.type(1)
+    count = voxels.dtype.type(prod(factors))
+    quotients, remainders = np.divmod(voxels, count)
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            quotients, remainders = _pair_sum(quotients, axis), _pair_sum(remainders, axis)
+    carried, left = np.divmod(remainders, count)
+    means: Array = quotients + carried
+    doubled = left + left
+    means[(doubled > count) | ((doubled == count) & (means % (one + one) == one))] += one
+    return means
+
+
+def _pair_sum(values: Array, axis: int) -> Array:
+    first = values[(slice(None),) * axis + (slice(0, None, 2),)]
+    second = values[(slice(None),) * axis + (slice(1, None, 2),)]
+    # A last voxel without a partner counts twice.
+    alone = first[(slice(None),) * axis + (slice(second.shape[axis], None),)]
+    sums: Array = first + np.concatenate([second, alone], axis=axis)
+    return sums
 
 
 def _level_grid(sink: Sink, level: int) -> BlockGrid:

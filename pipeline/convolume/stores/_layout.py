@@ -85,7 +85,7 @@ def _shards(level: ImageInfo, chunks: tuple[int, ...], options: SinkOptions) -> 
     if options.shards is not None:
         # A small level has small chunks: its shard is the next whole number of them.
         return tuple(c * min(count, max(1, s // c)) for c, count, s in zip(chunks, counts, options.shards, strict=True))
-    if prod(counts) <= MOST_CHUNKS_WITHOUT_SHARDS:
+    if options.chunks is not None or prod(counts) <= MOST_CHUNKS_WITHOUT_SHARDS:
         return None
     per_axis = (CHUNKS_PER_SHARD_AXIS if axis.kind == "space" else 1 for axis in level.axes)
     return tuple(c * min(count, n) for c, count, n in zip(chunks, counts, per_axis, strict=True))

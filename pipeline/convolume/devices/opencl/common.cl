@@ -31,9 +31,22 @@ typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_tar
 #define STORE(place, sums) vstore{{ job.vector_width }}(TO_TARGETS(sums), 0, place)
 {% endif %}
 {% if job.target_is_integer %}
+{% set long_vector, int_vector = vector_of("long", job.vector_width), vector_of("int", job.vector_width) %}
 // As C casts a double: cut off towards zero, then wrapped around.
+{% if job.target_type in ("int", "short", "ushort", "char", "uchar") %}
+// scipy's come from a 32-bit register, which holds its smallest value where a sum does not fit.
+inline long in_register(long sum) { return sum == (long)(int)sum ? sum : (long)INT_MIN; }
+{% if job.vector_width > 1 %}
+inline {{ long_vector }} all_in_register({{ long_vector }} sums) {
+    return sums == convert_{{ long_vector }}(convert_{{ int_vector }}(sums)) ? sums : ({{ long_vector }})(INT_MIN);
+}
+{% endif %}
+#define TO_TARGET(sum) ((target_t)in_register((long)(sum)))
+#define TO_TARGETS(sums) convert_{{ target_vector }}(all_in_register(convert_{{ long_vector }}(sums)))
+{% else %}
 #define TO_TARGET(sum) ((target_t)(long)(sum))
-#define TO_TARGETS(sums) convert_{{ target_vector }}(convert_{{ vector_of("long", job.vector_width) }}(sums))
+#define TO_TARGETS(sums) convert_{{ target_vector }}(convert_{{ long_vector }}(sums))
+{% endif %}
 {% else %}
 #define TO_TARGET(sum) ((target_t)(sum))
 #define TO_TARGETS(sums) convert_{{ target_vector }}(sums)
