@@ -106,9 +106,9 @@ def truncate_like_scipy(values: npt.NDArray[np.float64], dtype: npt.DTypeLike) -
     with np.errstate(invalid="ignore"):
         if target == np.uint64:
             # What lies below 0 is wrapped around by its magnitude.
-            magnitudes = np.abs(values)
+            magnitudes = np.where(np.isnan(values), 2.0**63, np.abs(values))
             whole = np.where(magnitudes < 2.0**64, magnitudes, 0.0).astype(target)
-            return np.where(values > -1.0, whole, -whole)
+            return np.where(values <= -1.0, -whole, whole)
         via = np.int64 if target in {np.dtype(np.int64), np.dtype(np.uint32)} else np.int32
         smallest = float(np.iinfo(via).min)
         fits = (values > smallest - 1.0) & (values < -smallest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import warnings
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,9 @@ class LocalProcesses(DistributedCluster):
             **_NO_SPILLING,
         }
         with ExitStack() as started:
-            with interrupts_wait(), dask.config.set(settled):
+            with interrupts_wait(), dask.config.set(settled), warnings.catch_warnings():
+                # Another cluster may take the port between the question and the answer: distributed takes the next.
+                warnings.filterwarnings("ignore", message=r"\s*Port \d+ is already in use")
                 cluster = LocalCluster(
                     n_workers=settings.workers,
                     threads_per_worker=settings.threads_per_worker,
