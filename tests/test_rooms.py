@@ -40,7 +40,7 @@ LOWEST, HIGHEST = 0, len(LINES) - 1
 NEIGHBOURLY = (LOWEST, HIGHEST - 1)
 DOORS = {
     "click": ("cli.py",),
-    "dask.array": ("execution/overlap.py", "ndimage.py", "stores/", "volume.py"),
+    "dask.array": ("execution/overlap.py", "ndimage/", "stores/", "volume.py"),
     "distributed": ("clusters/", "execution/", "runner.py"),
     "jinja2": ("devices/", "report/"),
     "matplotlib": ("report/figures.py",),

@@ -125,3 +125,30 @@ def test_a_wrong_origin_is_told_with_what_is_allowed() -> None:
     message = "origin [0, 0, 0] has 3 entries for a kernel of 2 axes"
     with pytest.raises(InputError, match=re.escape(message)):
         Stencil.convolve(np.ones((3, 4)), [0, 0, 0])
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=9), st.sampled_from([0, 1, -1]), st.integers(1, 5), st.data())
+def test_a_line_weighs_the_same_in_another_order(
+    weights: list[int], sign: int, divisor: int, data: st.DataObject
+) -> None:
+    """Taps and pairs together are the weights, and whole numbers cannot tell the order."""
+    kernel = np.array(weights) + sign * np.array(weights[::-1])
+    origin = data.draw(st.integers(-(kernel.size // 2), (kernel.size - 1) // 2))
+    line = Stencil.line(kernel, origin, divisor).on_axes((1,), 3)
+    together = np.zeros(line.shape)
+    for place, weight in line.taps():
+        together[place] += weight
+    for place, other, each, weight in line.pairs():
+        together[place] += weight
+        together[other] += each * weight
+    np.testing.assert_array_equal(together.ravel(), kernel)
+    image = data.draw(images((2, 5, 3), exact=True, dtype=np.float64))
+    modes = (BoundaryMode.REFLECT,) * 3
+    plain = Correlate(Stencil.correlate(kernel, origin).on_axes((1,), 3), modes)
+    np.testing.assert_array_equal(evaluate_whole(Correlate(line, modes), image), evaluate_whole(plain, image) / divisor)
+
+
+def test_a_line_has_one_axis() -> None:
+    """Told with the shape."""
+    with pytest.raises(InputError, match=re.escape("the weights of a line have one axis, these have shape (2, 2)")):
+        Stencil.line(np.ones((2, 2)))

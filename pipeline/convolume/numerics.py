@@ -89,18 +89,20 @@ def cast_result(values: Array, dtype: npt.DTypeLike, overflow: Overflow = "satur
     return result
 
 
-def truncate_like_scipy(values: npt.NDArray[np.float64], dtype: npt.DTypeLike) -> Array:
+def truncate_like_scipy(values: npt.NDArray[np.float64], dtype: npt.DTypeLike, *, by_lines: bool = False) -> Array:
     """Cast float64 sums to `dtype` as scipy.ndimage's C code does on x86-64: truncated, then wrapped around.
 
     Dtypes of up to 32 bits go through a 32-bit integer (uint32 through one of 64 bits); what does not fit
-    there becomes its smallest value, as the processor's instruction has it.
+    there becomes its smallest value, as the processor's instruction has it. What lies far below zero becomes
+    another uint64 in scipy's filters of lines (`by_lines`) than in its ``correlate``. The result is in this
+    machine's byte order.
 
     Examples
     --------
     >>> truncate_like_scipy(np.array([1800.9, -1.5, 1e10]), np.uint8).tolist()
     [8, 255, 0]
     """
-    target = np.dtype(dtype)
+    target = np.dtype(dtype).newbyteorder("=")
     if target.kind == "f":
         return values.astype(target)
     with np.errstate(invalid="ignore"):
@@ -108,7 +110,8 @@ def truncate_like_scipy(values: npt.NDArray[np.float64], dtype: npt.DTypeLike) -
             # What lies below 0 is wrapped around by its magnitude.
             magnitudes = np.where(np.isnan(values), 2.0**63, np.abs(values))
             whole = np.where(magnitudes < 2.0**64, magnitudes, 0.0).astype(target)
-            return np.where(values <= -1.0, -whole, whole)
+            wrapped = np.where(values <= -1.0, -whole, whole)
+            return np.where(values < -(2.0**63), np.uint64(2**63), wrapped) if by_lines else wrapped
         via = np.int64 if target in {np.dtype(np.int64), np.dtype(np.uint32)} else np.int32
         smallest = float(np.iinfo(via).min)
         fits = (values > smallest - 1.0) & (values < -smallest)

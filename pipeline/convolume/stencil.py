@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Self
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Stencil"]
 
+# Weights of a line that differ by no more are the same to scipy (DBL_EPSILON of C).
+_NEARLY_EQUAL = float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True)
 class Stencil:
@@ -31,6 +34,10 @@ class Stencil:
         The weights in the order of that sum (C order, little-endian float64).
     origin_voxels : tuple of int
         Weight that stands over the output voxel, counted from the first: ``halo.before``.
+    by_lines : bool
+        The order of summation is that of scipy's filters of lines, see `Stencil.line`.
+    divisor : int
+        The sum is divided by it at the end.
 
     Notes
     -----
@@ -46,6 +53,8 @@ class Stencil:
     shape: tuple[int, ...]
     weights_float64: bytes
     origin_voxels: tuple[int, ...]
+    by_lines: bool = False
+    divisor: int = 1
 
     @classmethod
     def correlate(cls, kernel: npt.ArrayLike, origin: int | Sequence[int] = 0) -> Self:
@@ -82,6 +91,36 @@ class Stencil:
         flipped = [-o - (n % 2 == 0) for n, o in zip(weights.shape, origins, strict=True)]
         return cls.correlate(np.flip(weights), flipped)
 
+    @classmethod
+    def line(cls, weights: npt.ArrayLike, origin: int = 0, divisor: int = 1) -> Self:
+        """Make a stencil of one axis that sums as ``scipy.ndimage.correlate1d`` does, to the last bit.
+
+        Weights of odd number that are the same from both ends, or the same but for their sign, are summed in pairs:
+        the middle first, then ``(in[i - j] ± in[i + j]) · weights[-j]`` from the ends inwards. Of all others the last
+        is summed first. What is nearly the same (to the 16th decimal place) is taken for the same, as scipy does.
+
+        Parameters
+        ----------
+        weights : array_like
+            Real finite weights, one axis.
+        origin : int
+            Shift of the weights, see `correlate`.
+        divisor : int
+            The sum is divided by it at the end.
+
+        Examples
+        --------
+        >>> stencil = Stencil.line([-1.0, 0.5, 1.0])
+        >>> list(stencil.taps()), list(stencil.pairs())
+        ([((1,), 0.5)], [((0,), (2,), -1, -1.0)])
+        """
+        checked = _checked_kernel(weights)
+        if checked.ndim != 1:
+            message = f"the weights of a line have one axis, these have shape {checked.shape}"
+            raise InputError(message)
+        stencil = cls.correlate(_balanced(checked), origin)
+        return replace(stencil, by_lines=True, divisor=divisor)
+
     @property
     def ndim(self) -> int:
         """Number of axes."""
@@ -104,14 +143,32 @@ class Stencil:
         return Halo(self.origin_voxels, after)
 
     def taps(self) -> Iterator[tuple[tuple[int, ...], float]]:
-        """Yield ``(offset, weight)`` of every weight that is not zero, in C order.
+        """Yield ``(offset, weight)`` of every weight that is not zero and is not summed in a pair.
 
-        Offsets count from the first voxel of the padded block. The order is the order of
-        summation on every device.
+        Offsets count from the first voxel of the padded block. The order (C order, but for lines) is the
+        order of summation on every device; pairs follow.
         """
-        for offset in np.argwhere(self.weights):
+        places = np.argwhere(self.weights)
+        if self.by_lines:
+            places = np.roll(places, 1 if self._last_counts else 0, axis=0)
+        if self._is_paired:
+            places = places[(places == np.array(self.shape) // 2).all(axis=1)]
+        for offset in places:
             place = tuple(int(o) for o in offset)
             yield place, float(self.weights[place])
+
+    def pairs(self) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], int, float]]:
+        """Yield ``(offset, other offset, sign, weight)`` of weights that are summed in pairs.
+
+        A pair adds ``(in[offset] + sign · in[other offset]) · weight``, in this order. Only lines have pairs.
+        """
+        if not self._is_paired:
+            return
+        flat = self.weights.ravel()
+        for first in np.flatnonzero(flat[: flat.size // 2]).tolist():
+            last = flat.size - 1 - first
+            place, other = (tuple(int(o) for o in np.unravel_index(each, self.shape)) for each in (first, last))
+            yield place, other, 1 if flat[first] == flat[last] else -1, float(flat[first])
 
     @property
     def tap_count(self) -> int:
@@ -126,7 +183,33 @@ class Stencil:
         shape, centre = [1] * ndim, [0] * ndim
         for axis, extent, place in zip(axes, self.shape, self.origin_voxels, strict=True):
             shape[axis], centre[axis] = extent, place
-        return type(self)(tuple(shape), self.weights_float64, tuple(centre))
+        return replace(self, shape=tuple(shape), origin_voxels=tuple(centre))
+
+    @property
+    def _last_counts(self) -> bool:
+        return self.by_lines and bool(self.weights.flat[-1])
+
+    @cached_property
+    def _is_paired(self) -> bool:
+        flat = self.weights.ravel()
+        return self.by_lines and flat.size % 2 == 1 and _symmetry(flat, 0.0) != 0
+
+
+def _symmetry(weights: npt.NDArray[np.float64], tolerance: float) -> int:
+    """Return 1 where weights are the same from both ends, -1 where all but the middle change their sign, else 0."""
+    left, right = weights[: weights.size // 2], weights[: weights.size // 2 : -1]
+    if np.all(np.abs(right - left) <= tolerance):
+        return 1
+    return -1 if np.all(np.abs(right + left) <= tolerance) else 0
+
+
+def _balanced(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return weights whose ends are exactly the same where they nearly are: scipy reads the first half only."""
+    symmetry = _symmetry(weights, _NEARLY_EQUAL) if weights.size % 2 else 0
+    if symmetry == 0:
+        return weights
+    half = weights.size // 2
+    return np.concatenate([weights[: half + 1], symmetry * weights[:half][::-1]])
 
 
 def _checked_kernel(kernel: npt.ArrayLike) -> npt.NDArray[np.float64]:

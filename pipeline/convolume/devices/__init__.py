@@ -60,6 +60,7 @@ class Device(ABC):
 
         Notes
         -----
-        Taps are summed in the order of `Stencil.taps`, from zero, so that the bits of a voxel depend neither on the
-        block nor on its place. Zero weights never contribute: NaN stays where real taps put it.
+        Taps are summed in the order of `Stencil.taps`, from zero, then `Stencil.pairs`, and the sum is divided by
+        `Stencil.divisor`, so that the bits of a voxel depend neither on the block nor on its place. Zero weights never
+        contribute: NaN stays where real taps put it.
         """

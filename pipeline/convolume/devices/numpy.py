@@ -36,12 +36,11 @@ class NumpyDevice(Device):
     def correlate(self, padded: Array, stencil: Stencil, out: Array, precision: Precision) -> None:
         """Write the valid correlation of `padded` to `out`; see `Device.correlate`."""
         dtype = np.float32 if precision is Precision.SINGLE else np.float64
-        taps = list(stencil.taps())
         with np.errstate(all="ignore"):
             for tile in _tiles(out.shape):
-                sums = _weighted_sum(padded, tile, taps, dtype)
+                sums = _weighted_sum(padded, tile, stencil, dtype)
                 is_exact = precision is Precision.SCIPY
-                out[tile] = truncate_like_scipy(sums, out.dtype) if is_exact else sums
+                out[tile] = truncate_like_scipy(sums, out.dtype, by_lines=stencil.by_lines) if is_exact else sums
 
 
 def available() -> tuple[DeviceInfo, ...]:
@@ -70,19 +69,26 @@ def worker_environment(info: DeviceInfo, threads: int) -> dict[str, str]:
     return {}
 
 
-def _weighted_sum(
-    padded: Array,
-    tile: tuple[slice, ...],
-    taps: list[tuple[tuple[int, ...], float]],
-    dtype: npt.DTypeLike,
-) -> Array:
+def _weighted_sum(padded: Array, tile: tuple[slice, ...], stencil: Stencil, dtype: npt.DTypeLike) -> Array:
     shape = tuple(part.stop - part.start for part in tile)
     sums, product_of_tap = np.zeros(shape, dtype), np.empty(shape, dtype)
-    for offset, weight in taps:
-        window = padded[tuple(slice(s.start + o, s.stop + o) for s, o in zip(tile, offset, strict=True))]
+    for offset, weight in stencil.taps():
+        window = _window(padded, tile, offset)
         np.multiply(window, np.asarray(weight, dtype), out=product_of_tap, dtype=dtype, casting="unsafe")
         sums += product_of_tap
+    for offset, other, sign, weight in stencil.pairs():
+        join = np.add if sign > 0 else np.subtract
+        windows = _window(padded, tile, offset), _window(padded, tile, other)
+        join(*windows, out=product_of_tap, dtype=dtype, casting="unsafe")
+        product_of_tap *= np.asarray(weight, dtype)
+        sums += product_of_tap
+    if stencil.divisor != 1:
+        sums /= stencil.divisor
     return sums
+
+
+def _window(padded: Array, tile: tuple[slice, ...], offset: tuple[int, ...]) -> Array:
+    return padded[tuple(slice(s.start + o, s.stop + o) for s, o in zip(tile, offset, strict=True))]
 
 
 def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:

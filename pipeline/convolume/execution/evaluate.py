@@ -55,6 +55,11 @@ class Work:
     dtype: np.dtype[Any]
     image_shape: tuple[int, ...]
 
+    @property
+    def step_dtype(self) -> np.dtype[Any]:
+        """The dtype of correlations: bytes for booleans, which scipy goes on with as the numbers that they are."""
+        return np.dtype(np.uint8) if self.dtype.kind == "b" else self.dtype
+
 
 def evaluate(
     work: Work, operation: Operation, patch: Patch, wanted: tuple[Runs, ...], out: Array | None = None
@@ -77,7 +82,8 @@ def evaluate(
     Returns
     -------
     numpy.ndarray
-        The runs of `wanted` one after the other, in the work's dtype. It may be a view of the patch.
+        The runs of `wanted` one after the other, in the work's dtype (booleans may still be bytes). It may be a view
+        of the patch.
     """
     if isinstance(operation, Correlate):
         return _correlate(work, operation, patch, wanted, out)
@@ -111,7 +117,8 @@ def _combine(operation: Combine, parts: list[Array]) -> Array:
             result *= result
             for part in parts[1:]:
                 result += part * part
-            return np.sqrt(result, out=result)
+            # Whole numbers are cut off, as scipy does.
+            return np.sqrt(result, out=result, casting="unsafe")
         join = np.add if operation.arithmetic == "add" else np.subtract
         for part in parts[1:]:
             join(result, part, out=result)
@@ -122,7 +129,7 @@ def _correlate(
     work: Work, operation: Correlate, patch: Patch, wanted: tuple[Runs, ...], out: Array | None = None
 ) -> Array:
     if out is None:
-        out = np.empty(tuple(runs_length(runs) for runs in wanted), work.dtype)
+        out = np.empty(tuple(runs_length(runs) for runs in wanted), work.step_dtype)
     for place, runs in boxes_of(wanted):
         _correlate_box(work, operation, patch, runs, out[place])
     return out

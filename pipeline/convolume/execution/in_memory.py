@@ -46,7 +46,8 @@ def filter_array(
     """
     work = Work(device, precision, np.dtype(dtype), array.shape)
     runs = whole_runs(array.shape)
-    return evaluate(work, operation, Patch(array, runs), runs, out)
+    result = evaluate(work, operation, Patch(array, runs), runs, out)
+    return result if out is not None else result.astype(work.dtype, copy=False)
 
 
 def whole_runs(shape: tuple[int, ...]) -> tuple[Runs, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.polynomial import Polynomial
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -51,9 +50,14 @@ def gaussian_weights(sigma_voxels: float, radius: int, order: int = 0) -> npt.ND
     variance = sigma_voxels * sigma_voxels
     gaussian = np.exp(-0.5 / variance * x**2)
     gaussian /= gaussian.sum()
-    polynomial = Polynomial([1.0])
-    for _ in range(order):
-        polynomial = polynomial.deriv() - Polynomial([0.0, 1.0 / variance]) * polynomial
-    # Adding zero turns -0.0, which the mirrored polynomial leaves in the middle, into 0.0.
-    weights: npt.NDArray[np.float64] = polynomial(-x) * gaussian + 0.0
+    if order:
+        # As products of matrices, so that every bit is scipy's: they decide where whole numbers are cut off.
+        powers = np.arange(1.0, order + 1)
+        derive = np.diag(powers, 1) + np.diag(np.ones(order) / -variance, -1)
+        coefficients = np.eye(1, order + 1)[0]
+        for _ in range(order):
+            coefficients = derive.dot(coefficients)
+        gaussian = np.vander(x, order + 1, increasing=True).dot(coefficients) * gaussian
+    # Adding zero turns -0.0 into 0.0.
+    weights: npt.NDArray[np.float64] = gaussian[::-1] + 0.0
     return weights

@@ -16,7 +16,24 @@ if TYPE_CHECKING:
 
     from convolume.operations import Operation
 
-__all__ = ["Laplace"]
+__all__ = ["Laplace", "cross_of_differences"]
+
+
+def cross_of_differences(count: int) -> npt.NDArray[np.float64]:
+    """Return the weights of the sum of second differences along so many axes: a cross, 3 voxels wide.
+
+    Examples
+    --------
+    >>> cross_of_differences(2).tolist()
+    [[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]
+    """
+    cross = np.zeros((3,) * count)
+    for axis in range(count):
+        arm = [1] * count
+        for arm[axis] in (0, 2):
+            cross[tuple(arm)] = 1.0
+    cross[(1,) * count] = -2.0 * count
+    return cross
 
 
 class Laplace(Filter):
@@ -44,14 +61,8 @@ class Laplace(Filter):
 
     def operation(self, context: FilterContext) -> Operation:
         """Return one correlation with a cross of weights; it reads no corners, so all axes are filled at once."""
-        count = len(context.axes)
-        cross = np.zeros((3,) * count)
-        for axis in range(count):
-            arm = [1] * count
-            for arm[axis] in (0, 2):
-                cross[tuple(arm)] = 1.0
-        cross[(1,) * count] = -2.0 * count
-        return over_last_axes(Stencil.correlate(cross), context, self.boundary(context))
+        stencil = Stencil.correlate(cross_of_differences(len(context.axes)))
+        return over_last_axes(stencil, context, self.boundary(context))
 
     def reference(self, image: npt.NDArray[Any], context: FilterContext) -> npt.NDArray[Any]:
         """Return what ``scipy.ndimage.laplace`` gives."""

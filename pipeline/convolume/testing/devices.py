@@ -252,6 +252,36 @@ class TestEveryDevice:
         actual = correlated(device, padded, stencil, Precision.SINGLE)
         np.testing.assert_array_equal(actual, reference(padded.astype(np.float64), stencil))
 
+    @_SETTINGS
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        symmetry=st.sampled_from([0, 1, -1]),
+        source=st.sampled_from(["uint8", "int32", "uint64", "float64"]),
+        dtype=st.sampled_from([*_SCIPY_DTYPES, "uint64"]),
+    )
+    def test_lines_are_scipys_to_the_bit(
+        self, device: Device, seed: int, symmetry: int, source: str, dtype: str
+    ) -> None:
+        """Weights in pairs and out of pairs, along any axis."""
+        generator = np.random.default_rng(seed)
+        weights = generator.normal(size=generator.integers(1, 8))
+        weights = weights + symmetry * weights[::-1]
+        axis, shape = int(generator.integers(2)), (int(generator.integers(1, 5)), int(generator.choice(_WIDTHS)))
+        stencil = Stencil.line(weights).on_axes((axis,), 2)
+        image = _reals(shape, seed) * 9 if source == "float64" else _at_limits(shape, seed, source)
+        padded = np.pad(image, list(zip(stencil.halo.before, stencil.halo.after, strict=True)))
+        expected = scipy.ndimage.correlate1d(image, weights, axis, output=np.dtype(dtype), mode="constant")
+        np.testing.assert_array_equal(correlated(device, padded, stencil, Precision.SCIPY, dtype), expected)
+
+    @pytest.mark.parametrize("divisor", [1, 3, 49])
+    def test_sums_of_lines_are_divided(self, device: Device, divisor: int) -> None:
+        """By the divisor itself, not by its inverse: 49 · (1 / 49) is less than 1."""
+        padded = _whole_numbers((3, 45), divisor).astype(np.float64)
+        stencil = Stencil.line(np.ones(4), divisor=divisor).on_axes((1,), 2)
+        expected = reference(padded, Stencil.correlate(np.ones((1, 4)))) / divisor
+        for precision in (Precision.DOUBLE, Precision.SCIPY):
+            np.testing.assert_array_equal(correlated(device, padded, stencil, precision, np.float64), expected)
+
     @pytest.mark.parametrize("dtype", ["bool", "uint64"])
     def test_casts_to_the_dtypes_that_c_treats_apart(self, device: Device, dtype: str) -> None:
         """Sums below zero and above 2^53 included."""

@@ -120,12 +120,17 @@ def _weighted_sum(padded: Array64, stencil: Stencil) -> Array64:
     result = np.zeros(shape)
     for window, weight in _windows(padded, stencil, shape):
         result += weight * window
-    return result
+    return result / stencil.divisor
 
 
 def _windows(padded: Array64, stencil: Stencil, shape: tuple[int, ...]) -> Iterator[tuple[Array64, float]]:
+    def window(offset: tuple[int, ...]) -> Array64:
+        return padded[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=True))]
+
     for offset, weight in stencil.taps():
-        yield padded[tuple(slice(o, o + n) for o, n in zip(offset, shape, strict=True))], weight
+        yield window(offset), weight
+    for offset, other, sign, weight in stencil.pairs():
+        yield window(offset) + sign * window(other), weight
 
 
 def _magnitudes(operation: Operation) -> Operation:

@@ -62,16 +62,17 @@ def pitches(array: Array) -> npt.NDArray[np.int64]:
     return np.array([stride // array.itemsize if extent > 1 else 0 for stride, extent in steps], dtype=np.int64)
 
 
-def generic_job(numbers: Numbers, traits: Traits) -> GenericJob:
+def generic_job(stencil: Stencil, numbers: Numbers, traits: Traits) -> GenericJob:
     """Return the job that any stencil can be computed with."""
     width = vector_width(numbers, traits)
-    return GenericJob(numbers, traits.on_cpu, traits.loose_pointers, width, GENERIC_VECTORS if width > 1 else 1)
+    vectors = GENERIC_VECTORS if width > 1 else 1
+    return GenericJob(numbers, traits.on_cpu, traits.loose_pointers, width, vectors, stencil.by_lines)
 
 
 def strip_job(stencil: Stencil, shape: tuple[int, ...], numbers: Numbers, traits: Traits) -> StripJob | None:
     """Return the specialised job for a stencil and an output of this shape; None where it does not pay or fit."""
     width = vector_width(numbers, traits)
-    if not traits.on_cpu or shape[-1] < width or len(shape) == 1:
+    if not traits.on_cpu or shape[-1] < width or len(shape) == 1 or stencil.by_lines:
         return None
     planes = planes_of(stencil)
     if planes.weights.shape[:2] == (1, 1):
@@ -97,12 +98,21 @@ def vector_width(numbers: Numbers, traits: Traits) -> int:
 
 def generic_arguments(source: Array, stencil: Stencil, target: Array, job: GenericJob) -> Arguments:
     """Return what the generic program is called with."""
-    taps = np.argwhere(stencil.weights)
-    weights = stencil.weights[tuple(taps.T)].astype(job.numbers.sum)
+    taps, pairs = list(stencil.taps()), list(stencil.pairs())
+    places, weights = [place for place, _ in taps], [weight for _, weight in taps]
+    if job.by_lines:
+        places += [*(place for place, *_ in pairs), *(other for _, other, *_ in pairs)]
+        weights += [*(weight for *_, weight in pairs), *(sign for *_, sign, _ in pairs), stencil.divisor]
     axes, count = outer_axes(source, target, tuple(range(source.ndim - 1)))
     width = target.shape[-1]
-    numbers = (np.int32(len(axes) // 3), np.int32(len(taps)), np.int32(width))
-    return Arguments(weights, taps @ pitches(source), axes, numbers, (1 if job.on_cpu else width, count))
+    counts = (len(axes) // 3, len(taps), width, *((len(pairs),) if job.by_lines else ()))
+    return Arguments(
+        np.array(weights, job.numbers.sum),
+        np.array(places, np.int64) @ pitches(source),
+        axes,
+        tuple(np.int32(number) for number in counts),
+        (1 if job.on_cpu else width, count),
+    )
 
 
 def strip_arguments(source: Array, stencil: Stencil, target: Array, job: StripJob) -> Arguments:

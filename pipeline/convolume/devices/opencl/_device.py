@@ -69,7 +69,7 @@ class OpenCLDevice(Device):
         numbers = self._numbers(padded.dtype, out.dtype, precision)
         source, target = _memory.readable(padded), _memory.writable(out, numbers.sum)
         self._correlate_parts(source, stencil, target, numbers)
-        _memory.deliver(target, out)
+        _memory.deliver(target, out, by_lines=stencil.by_lines)
 
     def source_for(
         self,
@@ -81,7 +81,7 @@ class OpenCLDevice(Device):
         """Return the source of the program for a stencil; the specialised one where there is one."""
         numbers = self._numbers(np.dtype(dtypes[0]), np.dtype(dtypes[1]), precision)
         traits = traits_of(find(self.info.identifier))
-        return render(strip_job(stencil, shape, numbers, traits) or generic_job(numbers, traits))
+        return render(strip_job(stencil, shape, numbers, traits) or generic_job(stencil, numbers, traits))
 
     def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
         expected = stencil.halo.inner(padded.shape) if stencil.ndim == padded.ndim else None
@@ -130,7 +130,7 @@ class OpenCLDevice(Device):
             special, stencil.tap_count * int(np.prod(shape)), self._specialise_from * special.unrolled_sums
         ):
             return special
-        return generic_job(numbers, state.traits)
+        return generic_job(stencil, numbers, state.traits)
 
     def _opened(self) -> _State:
         # A context does not survive a fork: a child asks anew, and is refused where it would hang.

@@ -144,9 +144,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class GenericJob(Job):
-    """A program for any stencil and any extents."""
+    """A program for any stencil and any extents; `by_lines` adds pairs of weights and the division of the sum."""
 
     template: ClassVar[str] = "generic.cl"
+    by_lines: bool
 
 
 @dataclass(frozen=True, slots=True)

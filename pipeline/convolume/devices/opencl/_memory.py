@@ -49,12 +49,12 @@ def writable(out: Array, sum_dtype: npt.DTypeLike) -> Array:
     return out if out.dtype == dtype and _lies_in_rows(out) else np.empty(out.shape, dtype)
 
 
-def deliver(result: Array, out: Array) -> None:
-    """Move a result that was written elsewhere to where it belongs."""
+def deliver(result: Array, out: Array, *, by_lines: bool = False) -> None:
+    """Move a result that was written elsewhere to where it belongs; `by_lines` is that of `truncate_like_scipy`."""
     if result is out:
         return
     if out.dtype.name in HOST_CAST_TARGETS and out.dtype.kind in "bu":
-        out[...] = truncate_like_scipy(result.astype(np.float64, copy=False), out.dtype)
+        out[...] = truncate_like_scipy(result.astype(np.float64, copy=False), out.dtype, by_lines=by_lines)
     else:
         out[...] = result
 
