@@ -13,7 +13,7 @@ import pytest
 import convolume
 
 FILTER = '''
-"""`gradient_magnitude`: how steep an image is, from central differences."""
+"""`central_slope`: how steep an image is, from central differences."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
     from convolume.operations import Operation
 
-__all__ = ["GradientMagnitude"]
+__all__ = ["CentralSlope"]
 
 
-class GradientMagnitude(Filter):
+class CentralSlope(Filter):
     """Take the root of the sum of squares of the differences along all filtered axes.
 
     Examples
     --------
-    >>> GradientMagnitude(weight=2).weight
+    >>> CentralSlope(weight=2).weight
     2.0
     """
 
@@ -87,8 +87,8 @@ input: {path: memory:image}
 block: [4, 5, 6]
 mode: nearest
 outputs:
-  edges: {path: memory:edges, chunks: [4, 5, 6], steps: [{gradient_magnitude: {weight: 0.5}}]}
-  plain: {path: memory:plain, chunks: [4, 5, 6], steps: [gradient_magnitude]}
+  edges: {path: memory:edges, chunks: [4, 5, 6], steps: [{central_slope: {weight: 0.5}}]}
+  plain: {path: memory:plain, chunks: [4, 5, 6], steps: [central_slope]}
 '''
 for strategy in ("windows", "overlap", "in_memory"):
     again = ["outputs.edges.if_exists=overwrite", "outputs.plain.if_exists=overwrite", f"strategy={strategy}"]
@@ -97,16 +97,16 @@ for strategy in ("windows", "overlap", "in_memory"):
     for name in ("edges", "plain"):
         np.testing.assert_allclose(memory.get(name), expected, rtol=1e-5, atol=1e-6)
 volume = convolume.Volume.from_array(image, mode="nearest")
-assert "gradient_magnitude" in dir(volume)
-assert list(inspect.signature(volume.gradient_magnitude).parameters) == ["weight", "mode", "cval"]
-filtered = volume.gradient_magnitude(weight=0.5)
+assert "central_slope" in dir(volume)
+assert list(inspect.signature(volume.central_slope).parameters) == ["weight", "mode", "cval"]
+filtered = volume.central_slope(weight=0.5)
 np.testing.assert_array_equal(filtered.compute(), memory.get("edges"))
 np.testing.assert_array_equal(filtered.dask.compute(), memory.get("edges"))
-assert "gradient_magnitude" in volume.gradient_magnitude(2).workflow()
+assert "central_slope" in volume.central_slope(2).workflow()
 try:
-    convolume.run(text.replace("gradient_magnitude:", "gradient_magnitud:"))
+    convolume.run(text.replace("central_slope:", "central_slop:"))
 except convolume.InputError as error:
-    assert "did you mean 'gradient_magnitude'?" in str(error), error
+    assert "did you mean 'central_slope'?" in str(error), error
 else:
     raise AssertionError("a misspelled filter was taken")
 print("taken")
@@ -118,7 +118,7 @@ def copy(tmp_path: Path) -> Path:
     """Copy the package and add one file to it."""
     package = tmp_path / "source" / "convolume"
     shutil.copytree(convolume.__path__[0], package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "filters" / "gradient_magnitude.py").write_text(FILTER.lstrip(), encoding="utf-8")
+    (package / "filters" / "central_slope.py").write_text(FILTER.lstrip(), encoding="utf-8")
     return package
 
 
@@ -141,7 +141,7 @@ def test_yaml_and_volume_take_it(copy: Path) -> None:
 def test_conformance_suite_takes_it(copy: Path) -> None:
     """Its examples run in every mode."""
     suite = Path(__file__).parent / "filters" / "test_conformance.py"
-    arguments = ("-m", "pytest", str(suite), "-q", "-rA", "-k", "gradient_magnitude", "-p", "no:cacheprovider")
+    arguments = ("-m", "pytest", str(suite), "-q", "-rA", "-k", "central_slope", "-p", "no:cacheprovider")
     printed = run(copy, *arguments, "-c", str(Path(__file__).parents[1] / "pyproject.toml"))
     tests = [line for line in printed.splitlines() if line.startswith("PASSED")]
     assert sum("test_equals_scipy" in line for line in tests) == 2 * 8

@@ -13,6 +13,7 @@ from scipy import ndimage
 from convolume.boundary import BoundaryMode
 from convolume.errors import InputError
 from convolume.filters import make_filter
+from convolume.filters._gaussian_weights import gaussian_weights
 from convolume.operations import Correlate, Sequence
 from convolume.testing.evaluation import evaluate_whole
 from convolume.testing.filters import context_of
@@ -110,6 +111,72 @@ def test_a_step_keeps_its_own_boundary() -> None:
     own = make_filter("laplace", mode="constant", cval=0).operation(context)
     assert isinstance(own, Correlate)
     assert (own.modes, own.cval) == ((BoundaryMode.CONSTANT,), 0.0)
+
+
+@given(st.floats(0.05, 6), st.integers(0, 5), st.integers(0, 40))
+def test_gaussian_weights_are_scipys_to_the_bit(sigma: float, order: int, radius: int) -> None:
+    """They decide where whole numbers are cut off; an impulse on the far side is not touched by scipy's pairs."""
+    weights = gaussian_weights(sigma, radius, order)
+    size = 2 * radius + 1
+    answers = [
+        ndimage.gaussian_filter1d(np.eye(1, size, place)[0], sigma, order=order, radius=radius, mode="constant")[radius]
+        for place in range(radius + 1)
+    ]
+    # scipy takes odd weights below 2e-16 for even ones, and weighs the first half: that half is compared.
+    np.testing.assert_array_equal(weights[: radius + 1], answers)
+
+
+def test_sharpening_adds_what_a_gaussian_takes_away() -> None:
+    """Nothing where nothing is asked, the Gaussian itself where all of it is taken away."""
+    context = context_of(2, cval=3.0, mode=BoundaryMode.CONSTANT)
+    image = np.random.default_rng(3).normal(size=(6, 7))
+    smooth = evaluate_whole(make_filter("gaussian", sigma=1).operation(context), image)
+    for amount in (0.0, -1.0, 2.0):
+        sharp = evaluate_whole(make_filter("unsharp_mask", sigma=1, amount=amount).operation(context), image)
+        np.testing.assert_allclose(sharp, image + amount * (image - smooth), rtol=0, atol=1e-14)
+
+
+def test_the_wide_gaussian_is_wider_by_its_ratio() -> None:
+    """One length or one an axis."""
+    context = context_of(3)
+    for low, high in ((2, 3.2), ("2 um", "3.2 um"), ([1, 2, 3], [1.6, 3.2, 1.6 * 3])):
+        short, whole = (
+            make_filter("difference_of_gaussians", low_sigma=low, **named) for named in ({}, {"high_sigma": high})
+        )
+        assert short.operation(context) == whole.operation(context)
+
+
+def test_a_mean_of_a_ball_keeps_constants_and_is_round() -> None:
+    """Its weights add up to 1 and are the same along every axis; voxel sizes make it an ellipsoid of voxels."""
+    context = context_of(3)
+    step = make_filter("mean_ball", radius=2).operation(context)
+    assert isinstance(step, Correlate)
+    weights = step.stencil.weights
+    assert weights.shape == (5, 5, 5)
+    np.testing.assert_allclose(weights.sum(), 1)
+    np.testing.assert_array_equal(weights, weights.transpose(2, 0, 1))
+    assert np.count_nonzero(weights) == 33
+    ellipsoid = make_filter("mean_ball", radius="2 um").operation(context)
+    assert isinstance(ellipsoid, Correlate)
+    assert ellipsoid.stencil.shape == (3, 5, 9)
+
+
+def test_a_slope_has_its_own_weight_in_each_filter_of_differences() -> None:
+    """Twice the slope, as often as the weights along the other axes add up to."""
+    context = context_of(3)
+    ramp = np.broadcast_to(np.arange(7.0), (5, 6, 7))
+    for name, weight in (("prewitt", 3), ("sobel", 4), ("scharr", 16)):
+        along, across = (evaluate_whole(make_filter(name, axis=axis).operation(context), ramp) for axis in ("x", "y"))
+        np.testing.assert_array_equal(along[..., 1:-1], 2 * weight**2)
+        np.testing.assert_array_equal(across, 0)
+
+
+def test_the_gradient_of_a_ramp_is_its_slope() -> None:
+    """Along any direction, far from the faces."""
+    z, y, x = np.ogrid[:9, :9, :9]
+    ramp = 2.0 * z - 3.0 * y + 6.0 * x
+    step = make_filter("gradient_magnitude", sigma=0.9)
+    np.testing.assert_allclose(evaluate_whole(step.operation(context_of(3)), ramp)[4, 4, 4], 7.0, rtol=2e-3)
 
 
 @pytest.mark.parametrize(

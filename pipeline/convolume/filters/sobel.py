@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import PlainValidator
-
-from convolume.errors import InputError, did_you_mean
-from convolume.filters import Filter, FilterContext
-from convolume.filters._fields import read_integers
-from convolume.filters._passes import one_axis_passes
+from convolume.filters._axis_difference import AxisDifference
 from convolume.filters._reference import scipy_result
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from convolume.operations import Operation
+    from convolume.filters import FilterContext
 
 __all__ = ["Sobel"]
 
 
-def _read_axis(written: Any) -> int | str:
-    if isinstance(written, str):
-        return written
-    position = read_integers(written)
-    if isinstance(position, tuple):
-        message = f"{written!r} is not one axis: write its name or its position"
-        raise InputError(message)
-    return position
-
-
-class Sobel(Filter):
+class Sobel(AxisDifference):
     """Take the difference ``in[i + 1] - in[i - 1]`` along one axis, smoothed by 1, 2, 1 along the others.
 
     That is ``scipy.ndimage.sobel``: axis by axis, each filled beyond its faces before its own pass.
@@ -50,43 +35,15 @@ class Sobel(Filter):
     Examples
     --------
     >>> import numpy as np
+    >>> from convolume.filters import FilterContext
     >>> context = FilterContext(ndim=2, axes=(0, 1), spacing_um=(None, None))
     >>> ramp = np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
     >>> Sobel(axis="x").reference(ramp, context).tolist()
     [[4.0, 8.0, 4.0], [4.0, 8.0, 4.0]]
     """
 
-    axis: Annotated[int | str, PlainValidator(_read_axis)] = -1
-    """Axis of the difference: its position among the filtered axes, or its name."""
-
-    @classmethod
-    def examples(cls) -> tuple[dict[str, Any], ...]:
-        """Return every axis, by position and by name."""
-        return ({}, {"axis": 0}, {"axis": -2}, {"axis": "x"}, {"axis": "z"})
-
-    def operation(self, context: FilterContext) -> Operation:
-        """Return the difference along the axis, then the smoothing of the others, first to last."""
-        chosen = self._position(context)
-        others = [place for place in range(len(context.axes)) if place != chosen]
-        passes = [
-            (context.axes[chosen], (-1, 0, 1), 0),
-            *((context.axes[place], (1, 2, 1), 0) for place in others),
-        ]
-        return one_axis_passes(passes, context, self.boundary(context))
+    smoothing: ClassVar[tuple[int, int, int]] = (1, 2, 1)
 
     def reference(self, image: npt.NDArray[Any], context: FilterContext) -> npt.NDArray[Any]:
         """Return what ``scipy.ndimage.sobel`` gives."""
-        return scipy_result("sobel", image, context, self.boundary(context), axis=self._position(context))
-
-    def _position(self, context: FilterContext) -> int:
-        count = len(context.axes)
-        if isinstance(self.axis, str):
-            if self.axis in context.names:
-                return context.names.index(self.axis)
-            hint = did_you_mean(self.axis, context.names)
-            message = f"axis {self.axis!r} is not filtered{hint}: the filter works on {context.axes_text()}"
-            raise InputError(message)
-        if not -count <= self.axis < count:
-            message = f"axis {self.axis} is out of range: the filter works on {context.axes_text()}"
-            raise InputError(message)
-        return self.axis % count
+        return scipy_result("sobel", image, context, self.boundary(context), axis=self.position(context))

@@ -117,7 +117,7 @@ def gaussian_filter1d(
     Examples
     --------
     >>> gaussian_filter1d([1.0, 2.0, 3.0, 4.0, 5.0], 1).round(2).tolist()
-    [1.42, 2.07, 3.0, 3.93, 4.58]
+    [1.43, 2.07, 3.0, 3.93, 4.57]
     """
     call = Call.checked(input, output, cval)
     ndim = call.image.ndim
