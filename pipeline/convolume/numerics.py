@@ -100,7 +100,7 @@ def truncate_like_scipy(values: npt.NDArray[np.float64], dtype: npt.DTypeLike) -
     >>> truncate_like_scipy(np.array([1800.9, -1.5, 1e10]), np.uint8).tolist()
     [8, 255, 0]
     """
-    target = np.dtype(dtype)
+    target = np.dtype(dtype).newbyteorder("=")
     if target.kind == "f":
         return values.astype(target)
     with np.errstate(invalid="ignore"):

@@ -14,6 +14,7 @@ from uuid import uuid4
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+from dask.base import tokenize
 
 from convolume.execution.evaluate import Patch
 from convolume.execution.task import block_needs, filter_patch, naming_the_block, write_results
@@ -117,7 +118,8 @@ def filter_lazily(array: da.Array, job: BlockJob) -> list[da.Array]:
             chunks=tuple(layout.chunks for layout in layouts),
             dtype=target.dtype,
             meta=np.empty((0,) * array.ndim, target.dtype),
-            name=f"{target.name}-{uuid4().hex[:8]}",
+            # The same computation has the same name: dask does it once.
+            name=f"{target.name}-{tokenize(array.name, replace(job, targets=(target,)))}",
             job=replace(job, targets=(target,)),
             layouts=layouts,
         )
@@ -134,7 +136,7 @@ def lazy_source(source: Source, block_shape: tuple[int, ...], job: BlockJob | No
     array: da.Array = da.from_array(
         _Sliceable(source, block_shape, job),
         chunks=block_shape,
-        name=f"read {source.path}-{uuid4().hex[:8]}",
+        name=f"read {source.path}-{tokenize(source.identity(), info, block_shape)}",
         asarray=False,
         meta=np.empty((0,) * info.ndim, info.dtype),
     )
