@@ -17,7 +17,8 @@ import numpy.typing as npt
 from dask.base import tokenize
 
 from convolume.execution.evaluate import Patch
-from convolume.execution.task import block_needs, filter_patch, naming_the_block, write_results
+from convolume.execution.task import filter_patch, naming_the_block, write_results
+from convolume.operations import reach_on_axis
 from convolume.regions import Region
 
 if TYPE_CHECKING:
@@ -212,10 +213,11 @@ class _Sliceable:
 def _measured_layout(chunks: tuple[int, ...], job: BlockJob, axis: int) -> AxisLayout:
     """Return the layout for these chunks from what each of them needs, were they thick enough."""
     length = job.image_shape[axis]
+    operations = [target.operation for target in job.targets]
     before = after = low_slab = high_slab = start = 0
     for extent in chunks:
         stop = start + extent
-        for low, high in _axis_needs(job, axis, start, stop):
+        for low, high in reach_on_axis(operations, job.image_shape, axis, (start, stop)):
             if low > stop:
                 low_slab = max(low_slab, length - low)
                 before = max(before, start + length - low)
@@ -226,14 +228,6 @@ def _measured_layout(chunks: tuple[int, ...], job: BlockJob, axis: int) -> AxisL
                 before, after = max(before, start - low), max(after, high - stop)
         start = stop
     return AxisLayout(chunks, before, after, low_slab, high_slab)
-
-
-def _axis_needs(job: BlockJob, axis: int, start: int, stop: int) -> Runs:
-    whole = Region.whole(job.image_shape)
-    region = Region(
-        (*whole.start[:axis], start, *whole.start[axis + 1 :]), (*whole.stop[:axis], stop, *whole.stop[axis + 1 :])
-    )
-    return block_needs(job, region)[axis]
 
 
 def _merged(chunks: tuple[int, ...], thickness: int) -> tuple[int, ...]:

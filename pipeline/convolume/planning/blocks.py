@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import lcm, prod
 from typing import TYPE_CHECKING
 
 from convolume.boundary import runs_length
 from convolume.errors import InputError
-from convolume.operations import merge_axes, reach_of
+from convolume.operations import reach_on_axis
 from convolume.planning.memory import WORKER_BASE_BYTES
 from convolume.regions import BlockGrid
 
 if TYPE_CHECKING:
-    from convolume.boundary import Runs
     from convolume.operations import Operation
     from convolume.planning.memory import BlockMemory
     from convolume.planning.plan import Resources
@@ -84,17 +84,10 @@ def bytes_to_read(
     if not with_halos or not whole:
         return whole, 1.0
     total = 1
-    for axis, extent in enumerate(grid.shape):
-        total *= sum(
-            runs_length(_axis_needs(operations, grid.shape, axis, start, min(start + grid.block_shape[axis], extent)))
-            for start in range(0, extent, grid.block_shape[axis])
-        )
+    for axis, extents in enumerate(grid.extents):
+        intervals = [(stop - extent, stop) for stop, extent in zip(accumulate(extents), extents, strict=True)]
+        total *= sum(runs_length(reach_on_axis(operations, grid.shape, axis, interval)) for interval in intervals)
     return total * itemsize, total * itemsize / whole
-
-
-def _axis_needs(operations: list[Operation], shape: tuple[int, ...], axis: int, start: int, stop: int) -> Runs:
-    wanted = tuple(((start, stop),) if a == axis else ((0, n),) for a, n in enumerate(shape))
-    return merge_axes(*(reach_of(operation, wanted, shape) for operation in operations))[axis]
 
 
 def _grown(block: tuple[int, ...], image_shape: tuple[int, ...], space_axes: tuple[int, ...]) -> tuple[int, ...] | None:
