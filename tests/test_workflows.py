@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -123,6 +124,7 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.communicate(timeout=30)
 
 
+@pytest.mark.usefixtures("event_loop")
 def test_dashboard_of_two_workers(running: tuple[subprocess.Popen[str], str], tmp_path: Path) -> None:
     """Its pages name our tasks while they run, and nothing but this machine can see them."""
     process, address = running
@@ -138,6 +140,16 @@ def test_dashboard_of_two_workers(running: tuple[subprocess.Popen[str], str], tm
     assert "120 of 120 blocks (100%)" in output
     for each in ("sum", "mean", "laplacian"):
         assert read(f"{tmp_path}/{each}.ome.zarr").any()
+
+
+@pytest.fixture
+def event_loop() -> Iterator[None]:
+    """Give this thread an event loop: bokeh asks for one, which Python does not make by itself any more."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 def _watch(process: subprocess.Popen[str], base: str) -> tuple[set[str], set[str]]:

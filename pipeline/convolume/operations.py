@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 from convolume.boundary import BoundaryMode, Runs, merge, reach
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from convolume.stencil import Stencil
 
-__all__ = ["Arithmetic", "Combine", "Correlate", "Operation", "Sequence", "correlations", "reach_of"]
+__all__ = ["Arithmetic", "Combine", "Correlate", "Operation", "Sequence", "correlations", "reach_of", "reach_on_axis"]
 
 Arithmetic = Literal["add", "subtract", "magnitude"]
 
@@ -72,6 +72,17 @@ def reach_of(operation: Operation, wanted: tuple[Runs, ...], shape: tuple[int, .
             wanted = reach_of(step, wanted, shape)
         return wanted
     return merge_axes(*(reach_of(branch, wanted, shape) for branch in operation.operations))
+
+
+def reach_on_axis(
+    operations: Iterable[Operation], shape: tuple[int, ...], axis: int, interval: tuple[int, int]
+) -> Runs:
+    """Return what several operations together read of one axis to give an interval of it.
+
+    What is read of an axis does not depend on the others.
+    """
+    wanted = tuple((interval,) if a == axis else ((0, n),) for a, n in enumerate(shape))
+    return merge(*(reach_of(operation, wanted, shape)[axis] for operation in operations))
 
 
 def merge_axes(*needs: tuple[Runs, ...]) -> tuple[Runs, ...]:

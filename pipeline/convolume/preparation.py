@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,23 +17,13 @@ from convolume.execution.task import BlockJob, StoreJob, Target
 from convolume.filters import FilterContext
 from convolume.numerics import Precision, default_result_dtype, working_dtype
 from convolume.operations import Sequence
-from convolume.planning.document import dotted
+from convolume.planning.blocks import bytes_to_read, checked_block, choose_block_shape
 from convolume.planning.memory import WORKER_BASE_BYTES, BlockMemory, total_halo
-from convolume.planning.plan import (
-    Plan,
-    PlannedOutput,
-    StrategyChoice,
-    bytes_to_read,
-    check_memory,
-    choose_block_shape,
-)
+from convolume.planning.plan import Plan, PlannedOutput, StrategyChoice, check_memory, choose_strategy
+from convolume.refusals import blamed_key, check_apart, check_disk, check_figures, check_process_border
 from convolume.regions import BlockGrid
-from convolume.report.figures import check_figure
-from convolume.stores._paths import check_creatable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from convolume.devices._selection import DeviceChoice
     from convolume.lengths import Length
     from convolume.planning.models import OutputSpec, Workflow
@@ -72,8 +59,8 @@ def prepare(
         Names the place in the YAML, what is wrong there and what to do.
     """
     source = _open_source(document)
-    with _at(document, "input", "path"):
-        _check_process_border(source.path, reachable=source.crosses_processes or not crosses_processes)
+    with document.at("input", "path"):
+        check_process_border(source.path, reachable=source.crosses_processes or not crosses_processes)
         if not source.info.size_voxels:
             message = f"{source.path} has no voxels: its shape is {source.info.shape}"
             raise InputError(message)
@@ -83,9 +70,9 @@ def prepare(
     job = prepare_job(document, source, device)
     targets = job.targets
     sinks = tuple(_sink(document, target, source, crosses_processes=crosses_processes) for target in targets)
-    _check_apart(document, sinks)
-    _check_disk(document, sinks)
-    _check_figures(document, source, sinks)
+    check_apart(document, sinks)
+    check_disk(document, sinks)
+    check_figures(document, source, sinks)
     store_job = StoreJob(job, source, sinks)
     return Prepared(document, _plan(document, store_job, resources, device), store_job)
 
@@ -131,42 +118,16 @@ def _common_unit(lengths: tuple[Length, ...]) -> str | None:
     return next(iter(units), None) or None
 
 
-@contextmanager
-def _at(document: Document[Workflow], *path: str | int) -> Iterator[None]:
-    """Give whatever the user did wrong inside its place in the YAML."""
-    try:
-        yield
-    except InputError as error:
-        raise document.mistake(path, str(error)) from None
-
-
 def _open_source(document: Document[Workflow]) -> Source:
     workflow = document.model
-    with _at(document, "input", "spacing"):
+    with document.at("input", "spacing"):
         options = source_options(workflow)
     open_it = partial(stores.open_source, workflow.input.path)
     try:
         return open_it(options)
     except InputError as error:
-        key = _blamed(("channel", "time", "region", "level", "spacing", "axes"), options, open_it)
+        key = blamed_key(("channel", "time", "region", "level", "spacing", "axes"), options, open_it)
         raise document.mistake(("input", key), str(error)) from None
-
-
-def _blamed(
-    keys: tuple[str, ...],
-    options: stores.SourceOptions | stores.SinkOptions,
-    take: Callable[[Any], object],
-) -> str:
-    """Return the first of the keys without which the options are taken; ``path`` where they never are."""
-    usual = type(options)()
-    for key in keys:
-        options = replace(options, **{key: getattr(usual, key)})
-        try:
-            take(options)
-        except InputError:
-            continue
-        return key
-    return "path"
 
 
 def _target(document: Document[Workflow], name: str, source: Source) -> Target:
@@ -182,7 +143,7 @@ def _target(document: Document[Workflow], name: str, source: Source) -> Target:
     )
     operations = []
     for position, step in enumerate(spec.steps):
-        with _at(document, "outputs", name, "steps", position, step.name):
+        with document.at("outputs", name, "steps", position, step.name):
             operations.append(step.filter.operation(context))
     dtype = spec.dtype or (default_result_dtype(info.dtype).name if operations else info.dtype)
     return Target(name, Sequence(tuple(operations)), np.dtype(dtype).name, spec.overflow)
@@ -190,7 +151,7 @@ def _target(document: Document[Workflow], name: str, source: Source) -> Target:
 
 def _sink(document: Document[Workflow], target: Target, source: Source, *, crosses_processes: bool) -> Sink:
     spec: OutputSpec = document.model.outputs[target.name]
-    with _at(document, "outputs", target.name, "path"):
+    with document.at("outputs", target.name, "path"):
         if (reason := stores.same_or_nested(document.model.input.path, spec.path)) is not None:
             message = f"{spec.path}: {reason}: the input would be destroyed; choose another path"
             raise InputError(message)
@@ -200,55 +161,13 @@ def _sink(document: Document[Workflow], target: Target, source: Source, *, cross
     try:
         sink = create_it(options)
     except InputError as error:
-        place = ("outputs", target.name, _blamed(("shards", "chunks"), options, create_it))
+        place = ("outputs", target.name, blamed_key(("shards", "chunks"), options, create_it))
         raise document.mistake(place, str(error)) from None
-    with _at(document, "outputs", target.name, "path"):
+    with document.at("outputs", target.name, "path"):
         sink.io_threads = source.io_threads
-        _check_process_border(sink.path, reachable=sink.crosses_processes or not crosses_processes)
+        check_process_border(sink.path, reachable=sink.crosses_processes or not crosses_processes)
         sink.check()
     return sink
-
-
-def _check_process_border(path: str, *, reachable: bool) -> None:
-    if not reachable:
-        message = f"{path} lives in this process, and workers of another process cannot reach it: `cluster: in_process`"
-        raise InputError(message)
-
-
-def _check_apart(document: Document[Workflow], sinks: tuple[Sink, ...]) -> None:
-    """Refuse outputs and figures that would destroy each other, however their paths are spelled."""
-    workflow = document.model
-    places: list[tuple[tuple[str | int, ...], str]] = [(("input",), workflow.input.path)]
-    places += [(("outputs", name), sink.path) for name, sink in zip(workflow.outputs, sinks, strict=True)]
-    places += [(("figures", position), figure.path) for position, figure in enumerate(workflow.figures)]
-    for (owner, other), (place, path) in combinations(places, 2):
-        if (reason := stores.same_or_nested(other, path)) is not None:
-            with _at(document, *place, "path"):
-                reason = reason.replace("the input", dotted(owner))
-                message = f"{path}: {reason}: each needs a place of its own; choose another path"
-                raise InputError(message)
-
-
-def _check_disk(document: Document[Workflow], sinks: tuple[Sink, ...]) -> None:
-    """Refuse outputs that do not fit beside each other, as if nothing could be compressed."""
-    needed = 0
-    for name, sink in zip(document.model.outputs, sinks, strict=True):
-        if sink.crosses_processes:
-            needed += sink.size_bytes
-            with _at(document, "outputs", name, "path"):
-                stores.check_disk_space(sink.path, needed)
-
-
-def _check_figures(document: Document[Workflow], source: Source, sinks: tuple[Sink, ...]) -> None:
-    images = {name: sink.levels[0] for name, sink in zip(document.model.outputs, sinks, strict=True)}
-    for position, figure in enumerate(document.model.figures):
-        with _at(document, "figures", position):
-            check_figure(figure, {"input": source.info, **images})
-        with _at(document, "figures", position, "path"):
-            check_creatable(figure.path)
-            if Path(figure.path).is_dir():
-                message = f"{figure.path}: is a folder; write the name of a file, such as {figure.path}/figure.png"
-                raise InputError(message)
 
 
 def _precision(source: Source, workflow: Workflow) -> Precision:
@@ -264,7 +183,7 @@ def _plan(document: Document[Workflow], job: StoreJob, resources: Resources, dev
         working_itemsize=np.dtype(blocks.working_dtype).itemsize,
         targets=tuple((target.operation, np.dtype(target.dtype).itemsize) for target in blocks.targets),
     )
-    strategy = _strategy(workflow, job.source)
+    strategy = choose_strategy(workflow.strategy, is_lazy=job.source.path.startswith("lazy:"))
     block, reason = _block(document, job, memory, resources, strategy)
     at_a_time = min(resources.threads_per_worker, len(BlockGrid(info.shape, block)))
     peak_host_bytes = WORKER_BASE_BYTES + at_a_time * memory.host_bytes(block)
@@ -320,22 +239,6 @@ def _planned_output(spec: OutputSpec, target: Target, sink: Sink) -> PlannedOutp
     )
 
 
-def _strategy(workflow: Workflow, source: Source) -> StrategyChoice:
-    if workflow.strategy != "auto":
-        return StrategyChoice(workflow.strategy, "the workflow names it")
-    if source.path.startswith("lazy:"):
-        return StrategyChoice(
-            "overlap",
-            "the input is a dask array: its blocks take their halo from each other",
-            (("windows", "each task would compute its halo's part of the graph again"),),
-        )
-    return StrategyChoice(
-        "windows",
-        "the input is a store: each task reads its own halo and writes its own shards",
-        (("overlap", "24 to 34 dask tasks a block, and memory that grows with the volume"),),
-    )
-
-
 def _block(
     document: Document[Workflow],
     job: StoreJob,
@@ -349,27 +252,5 @@ def _block(
     units = [sink.write_unit for sink in job.sinks]
     if wanted is None:
         return choose_block_shape(shape, units, job.source.info.space_axes, memory, resources)
-    with _at(document, "block"):
-        return _checked_block(wanted, shape, units), "the workflow names it"
-
-
-def _checked_block(wanted: tuple[int, ...], shape: tuple[int, ...], units: list[tuple[int, ...]]) -> tuple[int, ...]:
-    """Return the wanted block for all axes: missing leading ones get 1, none exceeds the image.
-
-    Raises
-    ------
-    InputError
-        It has too many axes, or cuts through a shard.
-    """
-    if len(wanted) > len(shape):
-        message = f"{list(wanted)} has {len(wanted)} axes, and the image has {len(shape)}"
-        raise InputError(message)
-    block = tuple(min(b, n) for b, n in zip((1,) * (len(shape) - len(wanted)) + wanted, shape, strict=True))
-    for unit in units:
-        if any(b % u and b < n for b, u, n in zip(block, unit, shape, strict=True)):
-            message = (
-                f"{list(block)} cuts through the outputs' shards of {list(unit)}: each shard has one writer, so a "
-                "block is a whole number of them (name smaller `chunks:` or `shards:` for the output, or another block)"
-            )
-            raise InputError(message)
-    return block
+    with document.at("block"):
+        return checked_block(wanted, shape, units), "the workflow names it"

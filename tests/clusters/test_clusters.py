@@ -212,6 +212,18 @@ def test_active_client_is_left_as_it_is() -> None:
         assert client.submit(abs, -2).result() == 2
 
 
+def test_workers_that_are_gone_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that nobody can go on with ends, and says so."""
+    monkeypatch.setattr("convolume.clusters._distributed._PATIENCE_S", 0.2)
+    settings = ClusterSettings(workers=1, threads_per_worker=1, dashboard=False)
+    with local.open_cluster(settings) as cluster:
+        cluster.client.cluster.scale(0)
+        with pytest.raises(RunError, match="all workers are gone"):
+            list(cluster.map_unordered(iter([Task("never", (0,), abs, (-1,))])))
+        with pytest.raises(RunError, match="all workers are gone"):
+            list(cluster.compute_each([da.ones(3).sum()]))
+
+
 def test_cluster_without_workers() -> None:
     """It is told, instead of waited for."""
     with (

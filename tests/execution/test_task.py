@@ -48,7 +48,7 @@ def test_a_block_is_read_cast_and_written(too_large: bool) -> None:  # noqa: FBT
         sink.create()
     job = StoreJob(JOB, source, sinks)
     if too_large:
-        with pytest.raises(RunError, match=r"output 'bytes': the value 256.0 does not fit into uint8 \(0 to 255\)"):
+        with pytest.raises(RunError, match=r"the value 256.0 does not fit into uint8 \(0 to 255\) of output 'bytes'"):
             run_block(job, (1, 0), REGION)
     else:
         record = run_block(job, (1, 0), REGION)

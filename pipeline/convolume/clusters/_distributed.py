@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from distributed import as_completed, wait
+from distributed import wait
 from distributed.scheduler import KilledWorker
 
 from convolume.clusters import Cluster, Task, machine_memory_bytes
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["DistributedCluster"]
+
+# So often in a row, with so many seconds between, no worker may be there before a run is given up.
+_PATIENCE, _PATIENCE_S = 3, 10.0
 
 
 class DistributedCluster(Cluster):
@@ -50,17 +53,35 @@ class DistributedCluster(Cluster):
     def wait_any(self, futures: set[Any]) -> set[Any]:
         """Return the futures that are done, at least one."""
         by_key = {future.inner.key: future for future in futures}
-        done = wait([future.inner for future in futures], return_when="FIRST_COMPLETED").done
-        return {by_key[inner.key] for inner in done}
+        return {by_key[inner.key] for inner in self._first_done([future.inner for future in futures])}
 
     def compute_each(self, collections: list[Any]) -> Iterator[Any]:
         """Compute dask collections on the workers and yield results as they come."""
         futures = self.client.compute(collections)
         try:
-            for _, result in as_completed(futures, with_results=True):
-                yield result
+            pending = set(futures)
+            while pending:
+                done = self._first_done(list(pending))
+                pending -= done
+                for future in done:
+                    yield future.result()
         finally:
             self.client.cancel(futures)
+
+    def _first_done(self, futures: list[Any]) -> set[Any]:
+        """Wait for the first futures, as long as there are workers that could do them."""
+        without_workers = 0
+        while without_workers < _PATIENCE:
+            try:
+                done: set[Any] = wait(futures, timeout=_PATIENCE_S, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                without_workers = 0 if self.client.scheduler_info()["workers"] else without_workers + 1
+            else:
+                return done
+        message = (
+            "all workers are gone, and none came back: see their logs, and give them more memory or smaller blocks"
+        )
+        raise RunError(message)
 
     def close(self) -> None:
         """Leave the caller's cluster as it is."""

@@ -14,9 +14,11 @@ from uuid import uuid4
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+from dask.base import tokenize
 
 from convolume.execution.evaluate import Patch
-from convolume.execution.task import block_needs, filter_patch, naming_the_block, write_results
+from convolume.execution.task import filter_patch, naming_the_block, write_results
+from convolume.operations import reach_on_axis
 from convolume.regions import Region
 
 if TYPE_CHECKING:
@@ -117,7 +119,8 @@ def filter_lazily(array: da.Array, job: BlockJob) -> list[da.Array]:
             chunks=tuple(layout.chunks for layout in layouts),
             dtype=target.dtype,
             meta=np.empty((0,) * array.ndim, target.dtype),
-            name=f"{target.name}-{uuid4().hex[:8]}",
+            # The same computation has the same name: dask does it once.
+            name=f"{target.name}-{tokenize(array.name, replace(job, targets=(target,)))}",
             job=replace(job, targets=(target,)),
             layouts=layouts,
         )
@@ -134,7 +137,7 @@ def lazy_source(source: Source, block_shape: tuple[int, ...], job: BlockJob | No
     array: da.Array = da.from_array(
         _Sliceable(source, block_shape, job),
         chunks=block_shape,
-        name=f"read {source.path}-{uuid4().hex[:8]}",
+        name=f"read {source.path}-{tokenize(source.identity(), info, block_shape)}",
         asarray=False,
         meta=np.empty((0,) * info.ndim, info.dtype),
     )
@@ -210,10 +213,11 @@ class _Sliceable:
 def _measured_layout(chunks: tuple[int, ...], job: BlockJob, axis: int) -> AxisLayout:
     """Return the layout for these chunks from what each of them needs, were they thick enough."""
     length = job.image_shape[axis]
+    operations = [target.operation for target in job.targets]
     before = after = low_slab = high_slab = start = 0
     for extent in chunks:
         stop = start + extent
-        for low, high in _axis_needs(job, axis, start, stop):
+        for low, high in reach_on_axis(operations, job.image_shape, axis, (start, stop)):
             if low > stop:
                 low_slab = max(low_slab, length - low)
                 before = max(before, start + length - low)
@@ -224,14 +228,6 @@ def _measured_layout(chunks: tuple[int, ...], job: BlockJob, axis: int) -> AxisL
                 before, after = max(before, start - low), max(after, high - stop)
         start = stop
     return AxisLayout(chunks, before, after, low_slab, high_slab)
-
-
-def _axis_needs(job: BlockJob, axis: int, start: int, stop: int) -> Runs:
-    whole = Region.whole(job.image_shape)
-    region = Region(
-        (*whole.start[:axis], start, *whole.start[axis + 1 :]), (*whole.stop[:axis], stop, *whole.stop[axis + 1 :])
-    )
-    return block_needs(job, region)[axis]
 
 
 def _merged(chunks: tuple[int, ...], thickness: int) -> tuple[int, ...]:

@@ -163,7 +163,7 @@ def _cast(target: Target, values: Array) -> Array:
     try:
         return cast_result(values, target.dtype, target.overflow)
     except OverflowError as error:
-        message = f"output {target.name!r}: {error}: name a wider `dtype`, or `overflow: saturate`"
+        message = f"{error} of output {target.name!r}: name a wider `dtype`, or `overflow: saturate`"
         raise RunError(message) from None
 
 

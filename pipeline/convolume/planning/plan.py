@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import lcm, prod
 from typing import TYPE_CHECKING, Any, Literal
 
-from convolume.boundary import runs_length
 from convolume.errors import InputError
-from convolume.operations import merge_axes, reach_of
-from convolume.planning.memory import WORKER_BASE_BYTES, BlockMemory
+from convolume.planning.memory import WORKER_BASE_BYTES
 from convolume.regions import BlockGrid, Halo
 
 if TYPE_CHECKING:
-    from convolume.operations import Operation
+    from convolume.planning.memory import BlockMemory
     from convolume.records import DeviceInfo
 
-__all__ = ["Plan", "PlannedOutput", "Resources", "Strategy", "StrategyChoice", "check_memory", "choose_block_shape"]
+__all__ = ["Plan", "PlannedOutput", "Resources", "Strategy", "StrategyChoice", "check_memory", "choose_strategy"]
 
 Strategy = Literal["windows", "overlap", "in_memory"]
-
-# Blocks stop growing here: large enough that halos are cheap, small enough to be many.
-_BLOCK_VOXELS = 2**24
-# Enough blocks that all workers stay busy until the end.
-_BLOCKS_PER_SLOT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,32 +93,24 @@ class Plan:
         return asdict(self)
 
 
-def choose_block_shape(
-    image_shape: tuple[int, ...],
-    write_units: list[tuple[int, ...]],
-    space_axes: tuple[int, ...],
-    memory: BlockMemory,
-    resources: Resources,
-) -> tuple[tuple[int, ...], str]:
-    """Return a block shape that is a whole number of every output's shards, and the reason for it.
-
-    Blocks grow from one shard, the shortest space axis first, while they stay under 2^24 voxels, fit into the
-    workers' memory and are at least four for each slot.
-    """
-    unit = tuple(min(lcm(*axis), n) for axis, n in zip(zip(*write_units, strict=True), image_shape, strict=True))
-    budget = _block_budget(resources)
-    block = unit
-    while (larger := _grown(block, image_shape, space_axes)) is not None:
-        grid = BlockGrid(image_shape, larger)
-        fits = memory.host_bytes(larger) <= budget and prod(larger) <= _BLOCK_VOXELS
-        if not fits or len(grid) < _BLOCKS_PER_SLOT * resources.slots:
-            break
-        block = larger
-    shards = prod(-(-b // u) for b, u in zip(block, unit, strict=True))
-    return block, f"{shards} shard{'s' if shards > 1 else ''} of every output"
+def choose_strategy(wanted: Literal["auto", "windows", "overlap", "in_memory"], *, is_lazy: bool) -> StrategyChoice:
+    """Return how blocks are driven: as the workflow says, else as fits the input, a store or a dask array."""
+    if wanted != "auto":
+        return StrategyChoice(wanted, "the workflow names it")
+    if is_lazy:
+        return StrategyChoice(
+            "overlap",
+            "the input is a dask array: its blocks take their halo from each other",
+            (("windows", "each task would compute its halo's part of the graph again"),),
+        )
+    return StrategyChoice(
+        "windows",
+        "the input is a store: each task reads its own halo and writes its own shards",
+        (("overlap", "24 to 34 dask tasks a block, and memory that grows with the volume"),),
+    )
 
 
-def check_memory(plan_peak_bytes: int, block_shape: tuple[int, ...], memory: BlockMemory, resources: Resources) -> None:
+def check_memory(peak_bytes: int, block_shape: tuple[int, ...], memory: BlockMemory, resources: Resources) -> None:
     """Refuse blocks that cannot fit.
 
     Raises
@@ -134,58 +118,24 @@ def check_memory(plan_peak_bytes: int, block_shape: tuple[int, ...], memory: Blo
     InputError
         Names what is needed, what there is, and three ways out with their numbers.
     """
-    limit = resources.worker_memory_bytes
-    if plan_peak_bytes <= limit:
+    limit, threads = resources.worker_memory_bytes, resources.threads_per_worker
+    if peak_bytes <= limit:
         return
-    alone = WORKER_BASE_BYTES + memory.host_bytes(block_shape)
-    halved = tuple(max(1, b // 2) for b in block_shape)
-    smaller = WORKER_BASE_BYTES + resources.threads_per_worker * memory.host_bytes(halved)
+    smaller = block_shape
+    while max(smaller) > 1 and WORKER_BASE_BYTES + threads * memory.host_bytes(smaller) > limit:
+        smaller = tuple(max(1, b // 2) for b in smaller)
+
+    def needs(blocks: int, shape: tuple[int, ...]) -> str:
+        size_bytes = WORKER_BASE_BYTES + blocks * memory.host_bytes(shape)
+        return f"{_mib(size_bytes)}{'' if size_bytes <= limit else ', still too much'}"
+
     message = (
-        f"a worker needs {_mib(plan_peak_bytes)} for {resources.threads_per_worker} blocks of "
-        f"{' x '.join(map(str, block_shape))} voxels at a time, and has {_mib(limit)}. Ways out: "
-        f"`memory: {_mib(plan_peak_bytes * resources.workers)}` in the configuration; `threads_per_worker: 1` "
-        f"({_mib(alone)}); or smaller blocks and chunks, `block: {list(halved)}` ({_mib(smaller)})"
+        f"a worker needs {_mib(peak_bytes)} for {threads} blocks of {' x '.join(map(str, block_shape))} voxels at a "
+        f"time, and has {_mib(limit)}. Ways out: `memory: {_mib(peak_bytes * resources.workers)}` in the "
+        f"configuration; `threads_per_worker: 1` ({needs(1, block_shape)}); or smaller chunks and blocks, "
+        f"`block: {list(smaller)}` ({needs(threads, smaller)})"
     )
     raise InputError(message)
-
-
-def bytes_to_read(
-    operations: list[Operation], grid: BlockGrid, itemsize: int, *, with_halos: bool
-) -> tuple[int, float]:
-    """Return the bytes that all blocks read, and how often an average voxel is read.
-
-    What a block needs on one axis does not depend on the others, so the sum over all blocks is a
-    product of sums over the axes.
-    """
-    whole = prod(grid.shape) * itemsize
-    if not with_halos or not whole:
-        return whole, 1.0
-    total = 1
-    for axis, extent in enumerate(grid.shape):
-        total *= sum(
-            runs_length(_axis_needs(operations, grid.shape, axis, start, min(start + grid.block_shape[axis], extent)))
-            for start in range(0, extent, grid.block_shape[axis])
-        )
-    return total * itemsize, total * itemsize / whole
-
-
-def _axis_needs(
-    operations: list[Operation], shape: tuple[int, ...], axis: int, start: int, stop: int
-) -> tuple[tuple[int, int], ...]:
-    wanted = tuple(((start, stop),) if a == axis else ((0, n),) for a, n in enumerate(shape))
-    return merge_axes(*(reach_of(operation, wanted, shape) for operation in operations))[axis]
-
-
-def _grown(block: tuple[int, ...], image_shape: tuple[int, ...], space_axes: tuple[int, ...]) -> tuple[int, ...] | None:
-    open_axes = [axis for axis in space_axes if block[axis] < image_shape[axis]]
-    if not open_axes:
-        return None
-    shortest = min(reversed(open_axes), key=lambda axis: block[axis])
-    return tuple(min(2 * b, n) if a == shortest else b for a, (b, n) in enumerate(zip(block, image_shape, strict=True)))
-
-
-def _block_budget(resources: Resources) -> int:
-    return (resources.worker_memory_bytes - WORKER_BASE_BYTES) // resources.threads_per_worker
 
 
 def _mib(size_bytes: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Generic, TypeVar
@@ -80,6 +81,14 @@ class Document(Generic[Model]):
         An override's place is ``--set key``; values that were given in Python have no place and give ``""``.
         """
         return str(place_of(self.root, path))
+
+    @contextmanager
+    def at(self, *path: str | int) -> Iterator[None]:
+        """Give an `InputError` of what is done inside the place of `path`."""
+        try:
+            yield
+        except InputError as error:
+            raise self.mistake(path, str(error)) from None
 
     def mistake(self, path: Path, what: str) -> InputError:
         """Return the error of something that is wrong at `path`, as reading would tell it.

@@ -21,7 +21,7 @@ from convolume.errors import InputError
 from convolume.regions import Region
 from convolume.registry import load_member, member_names
 from convolume.stores._interfaces import DEFAULT_CACHE_BYTES, Sink, SinkOptions, Source, SourceOptions
-from convolume.stores._paths import check_disk_space, same_or_nested
+from convolume.stores._paths import check_creatable, check_disk_space, same_or_nested
 from convolume.stores._selection import select
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ __all__ = [
     "SinkOptions",
     "Source",
     "SourceOptions",
+    "check_creatable",
     "check_disk_space",
     "create_sink",
     "open_source",
@@ -112,7 +113,8 @@ def read_array(path: str) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        message = f"{path}: cannot be read as a .npy file: {error}"
+        cause = getattr(error, "strerror", None) or error
+        message = f"{path}: cannot be read as a .npy file: {cause}"
         raise InputError(message) from error
     return array
 
