@@ -65,14 +65,15 @@ class Sobel(Filter):
         return ({}, {"axis": 0}, {"axis": -2}, {"axis": "x"}, {"axis": "z"})
 
     def operation(self, context: FilterContext) -> Operation:
-        """Return the difference along the axis, then the smoothing of the others, first to last."""
+        """Return one pass an axis, first to last; the difference first where the order tells."""
         chosen = self._position(context)
-        others = [place for place in range(len(context.axes)) if place != chosen]
-        passes = [
-            (context.axes[chosen], (-1, 0, 1), 0),
-            *((context.axes[place], (1, 2, 1), 0) for place in others),
-        ]
-        return one_axis_passes(passes, context, self.boundary(context))
+        mode, cval = boundary = self.boundary(context)
+        order = list(range(len(context.axes)))
+        if mode.is_constant and cval:
+            # Beyond the faces of what is smoothed stands the constant, not the smoothed constant.
+            order.sort(key=lambda place: place != chosen)
+        passes = [(context.axes[place], (-1, 0, 1) if place == chosen else (1, 2, 1), 0) for place in order]
+        return one_axis_passes(passes, context, boundary)
 
     def reference(self, image: npt.NDArray[Any], context: FilterContext) -> npt.NDArray[Any]:
         """Return what ``scipy.ndimage.sobel`` gives."""
