@@ -23,10 +23,11 @@ __all__ = ["Taps", "Walk", "WalkJob", "walks_of"]
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
 
-ROWS, GROUP, STEPS, VECTORS = 8, 4, 4, 2
+# Rows or steps whose sums are kept in registers.
+COUNTS = (1, 2, 4, 8)
 MAX_UNROLLED_TAPS = 32
 # Rows, ring and weights stay in the second-level cache of a core.
-RING_BYTES = 384 * 1024
+RING_BYTES = 512 * 1024
 LEAST_TILE = 64
 
 
@@ -67,8 +68,8 @@ class WalkJob(Job):
 
     Parameters
     ----------
-    rows, group : int
-        Rows along a that a work item owns, and how many of them are summed at a time.
+    rows : int
+        Rows along a that a work item owns.
     steps : int
         Outputs along b that are computed at a time.
     a, b, x : Taps
@@ -79,7 +80,6 @@ class WalkJob(Job):
 
     template: ClassVar[str] = "walk.cl"
     rows: int
-    group: int
     steps: int
     a: Taps | None
     b: Taps
@@ -89,8 +89,8 @@ class WalkJob(Job):
     @property
     def unrolled_sums(self) -> int:
         """Multiply-adds that stand in the source."""
-        counts = ((self.a, self.group), (self.b, self.steps), (self.x, self.steps))
-        return self.vectors * sum(taps.unrolled(count) for taps, count in counts if taps)
+        counts = ((self.a, self.rows), (self.b, self.steps), (self.x, self.steps))
+        return sum(taps.unrolled(count) for taps, count in counts if taps)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Walk:
         row = Row.of(x.places) if x else Row(slice(0, voxels.shape[-1]), *[np.zeros(0, np.intp)] * 2)
         if row is None or min(row.width, out.shape[-1]) < width:
             return None
-        job = _job(numbers, traits, (a, b, x), (row, out))
+        job = _job(numbers, traits, (a, b, x), out)
         return cls(job, voxels[..., row.voxels], out, a, b, x, row) if job else None
 
     @property
@@ -164,10 +164,13 @@ class Walk:
 
     @property
     def local_bytes(self) -> int:
-        """Local memory that a work item needs."""
-        line = _pitch(self.row.width + len(self.row.before) + len(self.row.after))
-        voxels = self.slots * self.job.rows * _pitch(self.row.width) + self.job.steps * line
+        """Local memory that a work item needs: the ring, and the lines behind it."""
+        voxels = self.slots * self.job.rows * _pitch(self.row.width) + self.job.steps * self._line_pitch
         return voxels * self.out.itemsize
+
+    @property
+    def _line_pitch(self) -> int:
+        return _pitch(self.row.width + len(self.row.before) + len(self.row.after))
 
     def arguments(self, source: Array, target: Array, compute_units: int) -> Arguments:
         """Return what the program is called with; `source` and `target` may lie otherwise than `voxels` and `out`."""
@@ -180,7 +183,6 @@ class Walk:
         places = np.concatenate([rows, _offsets(self.b, from_pitch), self.row.before, self.row.after])
         weights = [step.weights if step else np.ones(1) for step in (self.a, self.b, self.x)]
         blocks = -(-height // self.job.rows)
-        line = _pitch(self.row.width + len(self.row.before) + len(self.row.after))
         integers = (
             len(axes) // 3,
             *map(len, weights),
@@ -192,13 +194,9 @@ class Walk:
             len(self.row.after),
             self.slots,
             _pitch(self.row.width),
-            line,
+            self._line_pitch,
         )
-        longs = (
-            self.job.steps * from_pitch[self.b.axis],
-            to_pitch[self.a.axis] if self.a else 0,
-            to_pitch[self.b.axis],
-        )
+        longs = (from_pitch[self.b.axis], to_pitch[self.a.axis] if self.a else 0, to_pitch[self.b.axis])
         constants = [step.cval if step else 0.0 for step in (self.a, self.b, self.x)]
         sums = np.dtype(self.job.numbers.sum).type
         with np.errstate(over="ignore"):
@@ -258,25 +256,22 @@ def _job(
     numbers: Numbers,
     traits: Traits,
     passes: tuple[AxisPass | None, AxisPass, AxisPass | None],
-    lines: tuple[Row, Array],
+    out: Array,
 ) -> WalkJob | None:
     a, b, x = passes
-    row, out = lines
     width = vector_width(numbers, traits)
-    rows = max(r for r in (1, 2, 4, ROWS) if r <= out.shape[a.axis]) if a else 1
-    group = min(rows, GROUP)
-    steps = max(s for s in (1, 2, STEPS) if s <= out.shape[b.axis])
-    vectors = VECTORS if min(row.width, out.shape[-1]) >= VECTORS * width else 1
+    rows = max(count for count in COUNTS if count <= out.shape[a.axis]) if a else 1
+    steps = max(count for count in COUNTS if count <= out.shape[b.axis])
     taps = (
-        Taps.of(a.weights, group) if a else None,
+        Taps.of(a.weights, rows) if a else None,
         Taps.of(b.weights, steps),
         Taps.of(x.weights, 1) if x else None,
     )
     if taps[1] is None or any(step and not held for step, held in zip(passes, taps, strict=True)):
         return None
     streams = traits.loose_pointers and _is_aligned(out, width)
-    common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors)
-    return WalkJob(*common, rows, group, steps, taps[0], taps[1], taps[2], streams)
+    common = (numbers, traits.on_cpu, traits.loose_pointers, width, 1)
+    return WalkJob(*common, rows, steps, taps[0], taps[1], taps[2], streams)
 
 
 def _is_lost(step: AxisPass, target: np.dtype[Any], numbers: Numbers) -> bool:
@@ -296,7 +291,8 @@ def _is_aligned(out: Array, width: int) -> bool:
 
 
 def _pitch(voxels: int) -> int:
-    return -(-voxels // 16) * 16
+    """Return the distance of rows of so many voxels: an odd number of cache lines, so that columns meet in none."""
+    return (-(-voxels // 16) | 1) * 16
 
 
 def _offsets(step: AxisPass, pitch: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

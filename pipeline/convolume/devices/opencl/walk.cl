@@ -3,7 +3,6 @@
 // line whose two ends are filled. What lies beyond a face is a place in a list, so nothing is copied to be padded.
 {% include "common.cl" %}
 {% set width = job.vector_width %}
-{% set span = width * job.vectors %}
 {% set sum_vector, target_vector = job.sum_type ~ width, job.target_type ~ width %}
 
 // Between two passes voxels have the dtype of the target, as if each pass had an array of its own.
@@ -21,40 +20,29 @@
 #define STORE_LAST(place, sums) STORE(place, sums)
 {% endif %}
 
-// Line i of those that neighbouring outputs need, and a vector of it: from the source, from the ring.
-#define LINE_A(i) const long row = rows[i]; PREFETCH(from + row + x + ahead)
-#define LOAD_A(v) (row < 0 ? (sums_t)(outside_a) : LOAD(from + row + x + (v)))
-#define LINE_B(i) __local const target_t *line = column + (oldest + (i) - (oldest + (i) < slots ? 0 : slots)) * slot_size
-#define LOAD_B(v) LOAD_LOCAL(line + (v))
 {% if job.loose_pointers %}
-#define PREFETCH(place) __builtin_prefetch((const void *)(ulong)(place))
+#define PREFETCH(place) __builtin_prefetch((const void *)(ulong)(place), 0, 2)
 {% else %}
 #define PREFETCH(place)
 {% endif %}
 
-{% macro zero_sums(outputs) %}
-{% for o in range(outputs) %}
-sums_t {% for v in range(job.vectors) %}sum{{ o }}_{{ v }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
+// Line i of those that neighbouring outputs need: from the source, and the next step's on its way; from the ring.
+#define FROM_A(i) rows[i] < 0 ? (sums_t)(outside_a) : LOAD(from + rows[i]); PREFETCH(from + rows[i] + pitch_b)
+#define FROM_B(i) LOAD_LOCAL(column + (oldest + (i) - (oldest + (i) < slots ? 0 : slots)) * slot_size)
 
-{% endfor %}
-{% endmacro %}
 {# Line i of the pass `name` is tap i - o of output o. #}
 {% macro weigh_line(name, i, outputs) %}
 {
-    LINE_{{ name | upper }}({{ i }});
-{% for v in range(job.vectors) %}
-    const sums_t part{{ v }} = LOAD_{{ name | upper }}({{ v * width }});
-{% endfor %}
+    const sums_t part = FROM_{{ name | upper }}({{ i }});
 {% for o in outputs %}
-    const sum_t weight{{ o }} = weights_{{ name }}[{{ i }} - {{ o }}];
-{% for v in range(job.vectors) %}
-    sum{{ o }}_{{ v }} += part{{ v }} * weight{{ o }};
-{% endfor %}
+    sum{{ o }} += part * weights_{{ name }}[{{ i }} - {{ o }}];
 {% endfor %}
 }
 {% endmacro %}
 {# Every output meets its taps in ascending order. #}
-{% macro weigh_lines(name, taps, count) %}
+{% macro weigh(name, taps, count) %}
+sums_t {% for o in range(count) %}sum{{ o }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
+
 {% if taps.are_looped %}
 {% for i in range(count - 1) %}
 {{ weigh_line(name, i, range(i + 1)) }}
@@ -72,31 +60,22 @@ for (int i = {{ count - 1 }}; i < extent_{{ name }}; i++)
 {% endmacro %}
 {% macro weigh_along_x(i) %}
 {
-    const sum_t weight = weights_x[{{ i }}];
-{% for u in range(job.steps) %}
-{% for v in range(job.vectors) %}
-    sum{{ u }}_{{ v }} += LOAD_LOCAL(lines + {{ u }} * line_pitch + x + {{ i }} + {{ v * width }}) * weight;
-{% endfor %}
+    __local const target_t *part = lines + x + {{ i }};
+{% for o in range(job.steps) %}
+    sum{{ o }} += LOAD_LOCAL(part + {{ o }} * line_pitch) * weights_x[{{ i }}];
 {% endfor %}
 }
-{% endmacro %}
-{% macro each_sum(count) %}
-{% for o in range(count) %}
-{% for v in range(job.vectors) %}
-{{ caller(o, v) }}
-{%- endfor %}
-{% endfor %}
 {% endmacro %}
 __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const sum_t *restrict weights, __global const long *restrict places,
                         __global const long *axes, int axis_count, int extent_a, int extent_b, int extent_x,
                         int height, int depth, int width_read, int width, int ends_before, int ends_after,
-                        int slots, int row_pitch, int line_pitch, long ahead, long target_a, long target_b,
+                        int slots, int row_pitch, int line_pitch, long pitch_b, long target_a, long target_b,
                         sum_t outside_a, sum_t outside_b, sum_t outside_x, __local target_t *ring) {
     long source_start = 0, target_start = 0;
     find_row(get_global_id(2), axis_count, axes, &source_start, &target_start);
-    // Last rows, steps and spans are shifted back over their neighbours: the same voxels again, to the same bits.
+    // Last rows, steps and vectors are shifted back over their neighbours: the same voxels again, to the same bits.
     const int a = min((int)get_global_id(0) * {{ job.rows }}, height - {{ job.rows }});
     const int start = (long)depth * get_global_id(1) / get_global_size(1);
     const int stop = (long)depth * (get_global_id(1) + 1) / get_global_size(1);
@@ -116,63 +95,57 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                     slot[i] = TO_TARGET(outside_b);
                 continue;
             }
-            __global const source_t *from = source + source_start + places_b[filled];
-            for (int next = 0; next < width_read; next += {{ span }}) {
-                const int x = min(next, width_read - {{ span }});
-                for (int group = 0; group < {{ job.rows }}; group += {{ job.group }}) {
-                    __global const long *rows = places + a + group;
+            for (int next = 0; next < width_read; next += {{ width }}) {
+                const int x = min(next, width_read - {{ width }});
+                __global const source_t *from = source + source_start + places_b[filled] + x;
 {% if job.a %}
-{{ zero_sums(job.group) | indent(20, true) }}
-{{ weigh_lines("a", job.a, job.group) | indent(20, true) }}
-{% call(o, v) each_sum(job.group) %}
-                    STORE_LOCAL(slot + (group + {{ o }}) * row_pitch + x + {{ v * width }}, sum{{ o }}_{{ v }});
-{% endcall %}
-{% else %}
-                    LINE_A(0);
-{% for v in range(job.vectors) %}
-                    STORE_LOCAL(slot + x + {{ v * width }}, LOAD_A({{ v * width }}));
+                __global const long *rows = places + a;
+{{ weigh("a", job.a, job.rows) | indent(16, true) }}
+{% for o in range(job.rows) %}
+                STORE_LOCAL(slot + {{ o }} * row_pitch + x, sum{{ o }});
 {% endfor %}
+{% else %}
+                STORE_LOCAL(slot + x, LOAD(from));
 {% endif %}
-                }
             }
         }
         const int oldest = (b - start) % slots;
         for (int r = 0; r < {{ job.rows }}; r++) {
             __global target_t *to = target + target_start + (a + r) * target_a + b * target_b;
-            for (int next = 0; next < width_read; next += {{ span }}) {
-                const int x = min(next, width_read - {{ span }});
+            for (int next = 0; next < width_read; next += {{ width }}) {
+                const int x = min(next, width_read - {{ width }});
                 __local const target_t *column = ring + r * row_pitch + x;
-{{ zero_sums(job.steps) | indent(16, true) }}
-{{ weigh_lines("b", job.b, job.steps) | indent(16, true) }}
-{% call(u, v) each_sum(job.steps) %}
+{{ weigh("b", job.b, job.steps) | indent(16, true) }}
+{% for o in range(job.steps) %}
 {% if job.x %}
-                STORE_LOCAL(lines + {{ u }} * line_pitch + ends_before + x + {{ v * width }}, sum{{ u }}_{{ v }});
+                STORE_LOCAL(lines + {{ o }} * line_pitch + ends_before + x, sum{{ o }});
 {% else %}
-                STORE_LAST(to + {{ u }} * target_b + x + {{ v * width }}, sum{{ u }}_{{ v }});
+                STORE_LAST(to + {{ o }} * target_b + x, sum{{ o }});
 {% endif %}
-{% endcall %}
+{% endfor %}
             }
 {% if job.x %}
-            for (int u = 0; u < {{ job.steps }}; u++) {
-                __local target_t *line = lines + u * line_pitch;
+            for (int o = 0; o < {{ job.steps }}; o++) {
+                __local target_t *line = lines + o * line_pitch;
                 __local const target_t *inside = line + ends_before;
                 for (int i = 0; i < ends_before + ends_after; i++)
                     line[i < ends_before ? i : i + width_read] = ends[i] < 0 ? TO_TARGET(outside_x) : inside[ends[i]];
             }
-            for (int next = 0; next < width; next += {{ span }}) {
-                const int x = min(next, width - {{ span }});
-{{ zero_sums(job.steps) | indent(16, true) }}
+            for (int next = 0; next < width; next += {{ width }}) {
+                const int x = min(next, width - {{ width }});
+                sums_t {% for o in range(job.steps) %}sum{{ o }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
+
 {% if job.x.are_looped %}
                 for (int i = 0; i < extent_x; i++)
 {{ weigh_along_x("i") | indent(16, true) }}
-{% else %}
+{%- else %}
 {% for i in job.x.offsets %}
 {{ weigh_along_x(i) | indent(16, true) }}
-{% endfor %}
+{%- endfor %}
 {% endif %}
-{% call(u, v) each_sum(job.steps) %}
-                STORE_LAST(to + {{ u }} * target_b + x + {{ v * width }}, sum{{ u }}_{{ v }});
-{% endcall %}
+{% for o in range(job.steps) %}
+                STORE_LAST(to + {{ o }} * target_b + x, sum{{ o }});
+{% endfor %}
             }
 {% endif %}
         }
