@@ -34,6 +34,7 @@ Indices = npt.NDArray[np.intp]
 
 # Filled copies of about this size stay in a processor's cache until the device has read them.
 _TILE_VOXELS = 2**20
+_LINE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _walk_axes(
     if not is_fitting or any(step.stencil.shape[axis] == 1 for step, axis in zip(steps, axes, strict=True)):
         return None
     if out is None:
-        out = np.empty(tuple(runs_length(runs) for runs in wanted), work.dtype)
+        out = _empty(tuple(runs_length(runs) for runs in wanted), work.dtype)
     if out.dtype != work.dtype:
         return None
     for place, box in boxes_of(wanted):
@@ -236,6 +237,14 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         extents[min(reversed(growing), key=extents.__getitem__)] *= 2
     for _, tile in BlockGrid(shape, tuple(extents)):
         yield tile.slices
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return a new array that begins with a line of the cache: devices store past the cache to such alone."""
+    size_bytes = prod(shape) * dtype.itemsize
+    memory = np.empty(size_bytes + _LINE_BYTES, np.uint8)
+    start = -memory.ctypes.data % _LINE_BYTES
+    return memory[start : start + size_bytes].view(dtype).reshape(shape)
 
 
 class _Scratch(threading.local):

@@ -37,6 +37,8 @@ Array = npt.NDArray[Any]
 # A program of its own costs half a second and more of compiling, by the multiply-adds that stand in it. It gets one
 # when so many voxels, in one call or several, have gone through each of them: a 7x7x7 kernel with 256^3 voxels.
 SPECIALISE_FROM = 10_000_000
+# A walk saves passes through memory: each takes as long as about so many multiply-adds a voxel.
+SUMS_SAVED_A_PASS = 20
 
 
 class OpenCLDevice(Device):
@@ -90,8 +92,8 @@ class OpenCLDevice(Device):
         if max(state.memory.needed_bytes(array) for array in (source, target)) > state.max_allocation_bytes:
             return False
         walks = walks_of(source, passes, target, numbers, (state.traits, state.local_bytes))
-        sums = out.size * sum(len(step.weights) for step in passes)
-        if not walks or not state.pays(walks[0].job, sums, self._specialise_from * walks[0].job.unrolled_sums):
+        saved = out.size * len(passes) * SUMS_SAVED_A_PASS
+        if not walks or not state.pays(walks[0].job, saved, self._specialise_from * walks[0].job.unrolled_sums):
             return False
         for walk in walks:
             state.run(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=self.info.compute_units))

@@ -25,10 +25,12 @@ Indices = npt.NDArray[np.intp]
 
 # Rows or steps whose sums are kept in registers.
 COUNTS = (1, 2, 4, 8)
+# Passes before the one along x, and whether that one is missing.
+WALKS = ((1, False), (2, False), (2, True))
 MAX_UNROLLED_TAPS = 32
 # Rows, ring and weights stay in the second-level cache of a core.
 RING_BYTES = 512 * 1024
-LEAST_TILE = 64
+LEAST_TILE, LINE_VOXELS = 64, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +136,14 @@ class Walk:
     row: Row
 
     @classmethod
-    def of(  # noqa: PLR0911 - each return is one reason why the walk does not serve
-        cls, voxels: Array, passes: Sequence[AxisPass], out: Array, numbers: Numbers, traits: Traits
-    ) -> Self | None:
+    def of(cls, voxels: Array, passes: Sequence[AxisPass], out: Array, numbers: Numbers, traits: Traits) -> Self | None:
         """Return the walk for passes; None where it does not serve."""
         last = voxels.ndim - 1
         *ahead, final = passes
         x = final if final.axis == last else None
         outer = ahead if x else list(passes)
         width = vector_width(numbers, traits)
-        if len(outer) not in (1, 2) or any(step.axis == last for step in outer) or len(passes) < 2 or width == 1:
+        if (len(outer), x is None) not in WALKS or any(step.axis == last for step in outer) or width == 1:
             return None
         a, b = outer if len(outer) > 1 else (None, outer[0])
         target = np.dtype(numbers.target)
@@ -204,7 +204,12 @@ class Walk:
                 np.concatenate(weights).astype(sums),
                 places.astype(np.int64),
                 axes,
-                (*map(np.int32, integers), *map(np.int64, longs), *map(sums, constants), cl.LocalMemory(self.local_bytes)),
+                (
+                    *map(np.int32, integers),
+                    *map(np.int64, longs),
+                    *map(sums, constants),
+                    cl.LocalMemory(self.local_bytes),
+                ),
                 (blocks, self._segments(depth, blocks * count, compute_units), count),
             )
 
@@ -233,8 +238,8 @@ def walks_of(
     if walk is None or walk.local_bytes <= min(RING_BYTES, local_bytes):
         return [walk] if walk else []
     width = out.shape[-1]
-    half = -(-width // 2 // LEAST_TILE) * LEAST_TILE
-    if half >= width:
+    half = -(-width // 2 // LINE_VOXELS) * LINE_VOXELS
+    if half < LEAST_TILE:
         return []
     parts = [
         walks_of(*_columns(voxels, passes, slice(start, stop)), out[..., start:stop], numbers, limits)
@@ -292,7 +297,7 @@ def _is_aligned(out: Array, width: int) -> bool:
 
 def _pitch(voxels: int) -> int:
     """Return the distance of rows of so many voxels: an odd number of cache lines, so that columns meet in none."""
-    return (-(-voxels // 16) | 1) * 16
+    return (-(-voxels // LINE_VOXELS) | 1) * LINE_VOXELS
 
 
 def _offsets(step: AxisPass, pitch: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
