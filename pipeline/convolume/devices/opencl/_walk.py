@@ -147,7 +147,7 @@ class Walk:
             return None
         a, b = outer if len(outer) > 1 else (None, outer[0])
         target = np.dtype(numbers.target)
-        if any(_is_lost(step, target, numbers) for step in passes[1:]):
+        if any(_is_lost(step, target, numbers) for step in (b, x) if step):
             return None
         if a is None and not np.can_cast(np.dtype(numbers.source), target, "safe"):
             return None
