@@ -11,11 +11,12 @@ image. There is one run where the map is continuous, and up to two where it wrap
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OUTSIDE", "BoundaryMode", "Runs", "positions_in", "reach", "runs_length", "source_indices"]
+__all__ = ["OUTSIDE", "BoundaryMode", "Runs", "longest_run", "positions_in", "reach", "runs_length", "source_indices"]
 
 Runs = tuple[tuple[int, int], ...]
 Indices = npt.NDArray[np.intp]
@@ -155,6 +156,20 @@ def positions_in(runs: Runs, indices: Indices) -> Indices:
         message = f"voxels {indices.min()}..{indices.max()} are not all held by the runs {runs}"
         raise IndexError(message)
     return positions
+
+
+def longest_run(places: Indices) -> tuple[int, int]:
+    """Return the longest interval of places that follow each other one by one; (0, 0) if all are outside.
+
+    Examples
+    --------
+    >>> longest_run(np.array([1, 0, 0, 1, 2, -1]))
+    (2, 5)
+    """
+    breaks = np.flatnonzero((np.diff(places) != 1) | (places[1:] == OUTSIDE) | (places[:-1] == OUTSIDE)) + 1
+    edges = [0, *breaks.tolist(), len(places)]
+    low, high = max(pairwise(edges), key=lambda edge: edge[1] - edge[0])
+    return (0, 0) if places[low] == OUTSIDE else (low, high)
 
 
 def _as_runs(indices: Indices) -> Runs:

@@ -8,16 +8,43 @@ variables that a worker process needs *before* it starts.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
     import numpy.typing as npt
 
     from convolume.numerics import Precision
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
 
-__all__ = ["Device"]
+__all__ = ["AxisPass", "Device"]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisPass:
+    """One of several correlations along one axis each, filled before its own pass.
+
+    Parameters
+    ----------
+    axis : int
+        Axis of the voxels, not negative.
+    weights : numpy.ndarray
+        Float64, in the order of `Stencil.weights`.
+    places : numpy.ndarray
+        Where each voxel that the pass reads on its axis stands in the array, `OUTSIDE` where the constant stands: as
+        many as there are outputs on this axis, and ``len(weights) - 1``.
+    cval : float
+        The constant.
+    """
+
+    axis: int
+    weights: npt.NDArray[np.float64]
+    places: npt.NDArray[np.intp]
+    cval: float
 
 
 class Device(ABC):
@@ -64,3 +91,27 @@ class Device(ABC):
         `Stencil.divisor`, so that the bits of a voxel depend neither on the block nor on its place. Zero weights never
         contribute: NaN stays where real taps put it.
         """
+
+    def correlate_axes(
+        self, voxels: npt.NDArray[Any], passes: Sequence[AxisPass], out: npt.NDArray[Any], precision: Precision
+    ) -> bool:
+        """Do several passes in one, where the device knows how, to the bits of one `correlate` after the other.
+
+        Parameters
+        ----------
+        voxels : numpy.ndarray
+            As `padded` of `correlate`, without a halo: the extent of an axis that has a pass is any.
+        passes : sequence of AxisPass
+            In the order in which they are done, each axis once.
+        out : numpy.ndarray
+            As of `correlate`; what passes between two steps has its dtype.
+        precision : Precision
+            How sums are kept.
+
+        Returns
+        -------
+        bool
+            Whether it was done. Otherwise `out` may hold anything, and the caller goes pass by pass.
+        """
+        del voxels, passes, out, precision
+        return False

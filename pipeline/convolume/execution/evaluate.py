@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convolume.boundary import OUTSIDE, Runs, positions_in, runs_length, source_indices
+from convolume.boundary import OUTSIDE, Runs, longest_run, positions_in, runs_length, source_indices
+from convolume.devices import AxisPass
 from convolume.numerics import Precision
 from convolume.operations import Combine, Correlate, Operation, Sequence, reach_of
 from convolume.regions import BlockGrid
@@ -33,6 +34,7 @@ Indices = npt.NDArray[np.intp]
 
 # Filled copies of about this size stay in a processor's cache until the device has read them.
 _TILE_VOXELS = 2**20
+_LINE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,9 @@ def evaluate(
     if isinstance(operation, Correlate):
         return _correlate(work, operation, patch, wanted, out)
     if isinstance(operation, Sequence):
+        walked = _walk_axes(work, operation, patch, wanted, out)
+        if walked is not None:
+            return walked
         result = _evaluate_sequence(work, operation, patch, wanted)
     else:
         parts = [evaluate(work, branch, patch, wanted) for branch in operation.operations]
@@ -97,6 +102,45 @@ def evaluate(
         return result
     out[...] = result
     return out
+
+
+def _walk_axes(
+    work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...], out: Array | None
+) -> Array | None:
+    """Do passes along one axis each in one go; None where they are not such, or the device does not do it."""
+    steps = [step for step in sequence.operations if isinstance(step, Correlate)]
+    axes = [axis for step in steps for axis, extent in enumerate(step.stencil.shape) if extent > 1]
+    is_fitting = 1 < len(steps) == len(sequence.operations) == len(axes) == len(set(axes))
+    if any(step.stencil.by_lines for step in steps):
+        # Lines are summed in an order of their own.
+        return None
+    # Two steps, two axes: an axis each, or both with one and none with the other.
+    if not is_fitting or any(step.stencil.shape[axis] == 1 for step, axis in zip(steps, axes, strict=True)):
+        return None
+    if out is None:
+        out = _empty(tuple(runs_length(runs) for runs in wanted), work.dtype)
+    if out.dtype != work.dtype:
+        return None
+    for place, box in boxes_of(wanted):
+        passes = [_pass(work, step, patch, axis, box[axis]) for step, axis in zip(steps, axes, strict=True)]
+        index = tuple(
+            slice(None) if axis in axes else _slice_of(positions_in(runs, np.arange(*ends)))
+            for axis, (runs, ends) in enumerate(zip(patch.runs, box, strict=True))
+        )
+        if not work.device.correlate_axes(patch.voxels[index], passes, out[place], work.precision):
+            return None
+    return out
+
+
+def _slice_of(places: Indices) -> slice:
+    return slice(int(places[0]), int(places[-1]) + 1)
+
+
+def _pass(work: Work, step: Correlate, patch: Patch, axis: int, ends: tuple[int, int]) -> AxisPass:
+    stencil, (start, stop) = step.stencil, ends
+    before, after = stencil.halo.before[axis], stencil.halo.after[axis]
+    indices = source_indices(start - before, stop + after, work.image_shape[axis], step.modes[axis])
+    return AxisPass(axis, stencil.weights.ravel(), positions_in(patch.runs[axis], indices), step.cval)
 
 
 def _evaluate_sequence(work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...]) -> Array:
@@ -179,16 +223,8 @@ def _parts(places: list[Indices], margins: list[int], shape: tuple[int, ...]) ->
 
 def _longest_stretch(places: Indices, margin: int) -> tuple[int, int]:
     """Return the longest interval of outputs whose voxels stand side by side in the patch; (0, 0) if there is none."""
-    low, high = _longest_run(places)
+    low, high = longest_run(places)
     return (0, 0) if high - margin <= low else (low, high - margin)
-
-
-def _longest_run(places: Indices) -> tuple[int, int]:
-    """Return the longest interval of places that follow each other one by one; (0, 0) if all are outside."""
-    breaks = np.flatnonzero((np.diff(places) != 1) | (places[1:] == OUTSIDE) | (places[:-1] == OUTSIDE)) + 1
-    edges = [0, *breaks.tolist(), len(places)]
-    low, high = max(pairwise(edges), key=lambda edge: edge[1] - edge[0])
-    return (0, 0) if places[low] == OUTSIDE else (low, high)
 
 
 def _inner_box_and_slabs(inner: list[tuple[int, int]], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
@@ -211,6 +247,14 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         extents[min(reversed(growing), key=extents.__getitem__)] *= 2
     for _, tile in BlockGrid(shape, tuple(extents)):
         yield tile.slices
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return a new array that begins with a line of the cache: devices store past the cache to such alone."""
+    size_bytes = prod(shape) * dtype.itemsize
+    memory = np.empty(size_bytes + _LINE_BYTES, np.uint8)
+    start = -memory.ctypes.data % _LINE_BYTES
+    return memory[start : start + size_bytes].view(dtype).reshape(shape)
 
 
 class _Scratch(threading.local):
@@ -250,7 +294,7 @@ def _gather(voxels: Array, places: list[Indices], cval: float = 0.0, precision: 
 
 def _pieces(places: Indices) -> list[tuple[slice, slice | Indices]]:
     """Cut the places of one axis into what lies before, in and after their longest run: targets and sources."""
-    low, high = _longest_run(places)
+    low, high = longest_run(places)
     pieces: list[tuple[slice, slice | Indices]] = []
     if low:
         pieces.append((slice(0, low), np.maximum(places[:low], 0)))

@@ -34,7 +34,7 @@ class Arguments:
     offsets, axes : numpy.ndarray
         Int64: where taps or planes stand, in elements of the source; extents and pitches of the outer axes.
     numbers : tuple
-        NumPy scalars that follow.
+        NumPy scalars that follow, and local memory.
     global_size : tuple of int
         Work items.
     """
@@ -42,8 +42,8 @@ class Arguments:
     weights: Array
     offsets: npt.NDArray[np.int64]
     axes: npt.NDArray[np.int64]
-    numbers: tuple[np.generic, ...]
-    global_size: tuple[int, int]
+    numbers: tuple[Any, ...]
+    global_size: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +18,15 @@ from convolume.devices.opencl._arrangement import arguments_for, generic_job, st
 from convolume.devices.opencl._discovery import find, shares_memory, traits_of
 from convolume.devices.opencl._jobs import Job, Numbers, StripJob, render
 from convolume.devices.opencl._programs import Programs, own_errors
+from convolume.devices.opencl._walk import WalkJob, walks_of
 from convolume.errors import DeviceError
 from convolume.numerics import Precision, working_dtype
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from convolume.devices import AxisPass
+    from convolume.devices.opencl._arrangement import Arguments
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
 
@@ -31,6 +37,8 @@ Array = npt.NDArray[Any]
 # A program of its own costs half a second and more of compiling, by the multiply-adds that stand in it. It gets one
 # when so many voxels, in one call or several, have gone through each of them: a 7x7x7 kernel with 256^3 voxels.
 SPECIALISE_FROM = 10_000_000
+# A walk saves passes through memory: each takes as long as about so many multiply-adds a voxel.
+SUMS_SAVED_A_PASS = 20
 
 
 class OpenCLDevice(Device):
@@ -71,6 +79,27 @@ class OpenCLDevice(Device):
         self._correlate_parts(source, stencil, target, numbers)
         _memory.deliver(target, out, by_lines=stencil.by_lines)
 
+    def correlate_axes(self, voxels: Array, passes: Sequence[AxisPass], out: Array, precision: Precision) -> bool:
+        """Do several passes in one walk, where they fit it; see `convolume.devices.Device.correlate_axes`."""
+        if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind}:
+            return False
+        numbers = self._numbers(voxels.dtype, out.dtype, precision)
+        # What passes between two steps is read by the next as if it were an image.
+        if numbers.target != out.dtype.name or working_dtype(out.dtype, precision).name != numbers.sum:
+            return False
+        state = self._opened()
+        source, target = _memory.readable(voxels), _memory.writable(out, numbers.sum)
+        if max(state.memory.needed_bytes(array) for array in (source, target)) > state.max_allocation_bytes:
+            return False
+        walks = walks_of(source, passes, target, numbers, (state.traits, state.local_bytes))
+        saved = out.size * len(passes) * SUMS_SAVED_A_PASS
+        if not walks or not state.pays(walks[0].job, saved, self._specialise_from * walks[0].job.unrolled_sums):
+            return False
+        for walk in walks:
+            state.run(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=self.info.compute_units))
+        _memory.deliver(target, out)
+        return True
+
     def source_for(
         self,
         stencil: Stencil,
@@ -108,7 +137,8 @@ class OpenCLDevice(Device):
         state = self._opened()
         needed = max(state.memory.needed_bytes(array) for array in (source, target))
         if needed <= state.max_allocation_bytes:
-            state.run(self._job(state, stencil, target.shape, numbers), source, stencil, target)
+            job = self._job(state, stencil, target.shape, numbers)
+            state.run(job, source, target, lambda a, b: arguments_for(a, stencil, b, job))
             return
         axis = int(np.argmax([extent > 1 for extent in target.shape]))
         if target.shape[axis] == 1:
@@ -150,18 +180,19 @@ class _State:
         self.memory: _memory.Memory = _memory.HostPointers() if shares_memory(device) else _memory.Uploads()
         # What PoCL allows changes from process to process.
         self.max_allocation_bytes = min(info.max_allocation_bytes, int(device.max_mem_alloc_size))
+        self.local_bytes = int(device.local_mem_size)
         with own_errors(info, "be opened", "is another process using it alone?"):
             self._context = cl.Context([device])
         self.programs = Programs(self._context, info)
         self._of_thread = threading.local()
-        self._work: Counter[StripJob] = Counter()
+        self._work: Counter[StripJob | WalkJob] = Counter()
 
-    def pays(self, job: StripJob, sums: int, threshold: int) -> bool:
+    def pays(self, job: StripJob | WalkJob, sums: int, threshold: int) -> bool:
         """Say whether enough is, or was, asked of a job for a program of its own."""
         self._work[job] += sums
         return self._work[job] >= threshold
 
-    def run(self, job: Job, source: Array, stencil: Stencil, target: Array) -> None:
+    def run(self, job: Job, source: Array, target: Array, arrange: Callable[[Array, Array], Arguments]) -> None:
         """Run a job's program; the result is in `target` when it returns."""
         sizes = f"{source.shape} {source.dtype} voxels to {target.shape} {target.dtype}"
         advice = "take smaller blocks or another device"
@@ -170,12 +201,12 @@ class _State:
             queue = self._queue()
             dense_source, source_buffer = self.memory.source(queue, source)
             dense_target, target_buffer = self.memory.target(queue, target)
-            call = arguments_for(dense_source, stencil, dense_target, job)
+            call = arrange(dense_source, dense_target)
             buffers = [self._constant(values) for values in (call.weights, call.offsets, call.axes)]
             kernel(
                 queue,
                 call.global_size,
-                (1, 1) if job.on_cpu else None,
+                (1,) * len(call.global_size) if job.on_cpu else None,
                 source_buffer,
                 target_buffer,
                 *buffers,

@@ -1,0 +1,305 @@
+"""Correlations over one axis after the other, done in one walk through memory: what `walk.cl` is made for and told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyopencl as cl
+
+from convolume.boundary import OUTSIDE, longest_run
+from convolume.devices.opencl._arrangement import Arguments, outer_axes, pitches, vector_width
+from convolume.devices.opencl._jobs import Job, Numbers, Traits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from convolume.devices import AxisPass
+
+__all__ = ["Taps", "Walk", "WalkJob", "walks_of"]
+
+Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.intp]
+
+# Rows or steps whose sums are kept in registers.
+COUNTS = (1, 2, 4, 8)
+# Passes before the one along x, and whether that one is missing.
+WALKS = ((1, False), (2, False), (2, True))
+MAX_UNROLLED_TAPS = 32
+# Rows, ring and weights stay in the second-level cache of a core.
+RING_BYTES = 512 * 1024
+LEAST_TILE, LINE_VOXELS = 64, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """Where weights along an axis differ from zero; without offsets, everywhere on an extent that is an argument."""
+
+    offsets: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, weights: Array, least_looped: int) -> Self | None:
+        """Return the taps of weights; None where there are none, or too many with gaps."""
+        offsets = tuple(int(offset) for offset in np.flatnonzero(weights))
+        if len(offsets) == len(weights) and len(offsets) >= least_looped:
+            return cls()
+        return cls(offsets) if 0 < len(offsets) <= MAX_UNROLLED_TAPS else None
+
+    @property
+    def are_looped(self) -> bool:
+        """Say whether one program serves all extents."""
+        return not self.offsets
+
+    def lines(self, count: int) -> Iterator[tuple[int, list[int]]]:
+        """Yield the lines that so many neighbouring outputs need, each with the outputs that it serves."""
+        for line in range(self.offsets[-1] + count):
+            outputs = [output for output in range(count) if line - output in self.offsets]
+            if outputs:
+                yield line, outputs
+
+    def unrolled(self, count: int) -> int:
+        """Return how many multiply-adds stand in the source for so many outputs."""
+        return count * (len(self.offsets) or count)
+
+
+@dataclass(frozen=True, slots=True)
+class WalkJob(Job):
+    """A program for passes along a, b and x; those along a and x may be missing.
+
+    Parameters
+    ----------
+    rows : int
+        Rows along a that a work item owns.
+    steps : int
+        Outputs along b that are computed at a time.
+    a, b, x : Taps
+        Of each pass.
+    streams : bool
+        Results are stored past the cache.
+    """
+
+    template: ClassVar[str] = "walk.cl"
+    rows: int
+    steps: int
+    a: Taps | None
+    b: Taps
+    x: Taps | None
+    streams: bool
+
+    @property
+    def unrolled_sums(self) -> int:
+        """Multiply-adds that stand in the source."""
+        counts = ((self.a, self.rows), (self.b, self.steps), (self.x, self.steps))
+        return sum(taps.unrolled(count) for taps, count in counts if taps)
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a pass along x reads: ``voxels`` of every row as they lie, and the places of what is filled at its ends."""
+
+    voxels: slice
+    before: Indices
+    after: Indices
+
+    @classmethod
+    def of(cls, places: Indices) -> Self | None:
+        """Return it for the places of a row; None where they are not one piece with ends that come from it."""
+        low, high = longest_run(places)
+        if low == high:
+            return None
+        inside = places[places != OUTSIDE]
+        first, stop = int(inside.min()), int(inside.max()) + 1
+        ends = [np.where(end == OUTSIDE, OUTSIDE, end - first) for end in (places[:low], places[high:])]
+        # The line is filled where it stands: behind its beginning, and behind its end.
+        if places[low] != first or (ends[1].size and high - low != stop - first):
+            return None
+        return cls(slice(first, stop), *ends)
+
+    @property
+    def width(self) -> int:
+        """Voxels that are read."""
+        return int(self.voxels.stop - self.voxels.start)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One call of the program: its job, the part of the source that it reads, and its passes by their roles."""
+
+    job: WalkJob
+    voxels: Array
+    out: Array
+    a: AxisPass | None
+    b: AxisPass
+    x: AxisPass | None
+    row: Row
+
+    @classmethod
+    def of(cls, voxels: Array, passes: Sequence[AxisPass], out: Array, numbers: Numbers, traits: Traits) -> Self | None:
+        """Return the walk for passes; None where it does not serve."""
+        last = voxels.ndim - 1
+        *ahead, final = passes
+        x = final if final.axis == last else None
+        outer = ahead if x else list(passes)
+        width = vector_width(numbers, traits)
+        if (len(outer), x is None) not in WALKS or any(step.axis == last for step in outer) or width == 1:
+            return None
+        a, b = outer if len(outer) > 1 else (None, outer[0])
+        target = np.dtype(numbers.target)
+        if any(_is_lost(step, target, numbers) for step in (b, x) if step):
+            return None
+        if a is None and not np.can_cast(np.dtype(numbers.source), target, "safe"):
+            return None
+        row = Row.of(x.places) if x else Row(slice(0, voxels.shape[-1]), *[np.zeros(0, np.intp)] * 2)
+        if row is None or min(row.width, out.shape[-1]) < width:
+            return None
+        job = _job(numbers, traits, (a, b, x), out)
+        return cls(job, voxels[..., row.voxels], out, a, b, x, row) if job else None
+
+    @property
+    def slots(self) -> int:
+        """Coordinates along b whose rows stand in the ring."""
+        return len(self.b.weights) + self.job.steps - 1
+
+    @property
+    def local_bytes(self) -> int:
+        """Local memory that a work item needs: the ring, and the lines behind it."""
+        voxels = self.slots * self.job.rows * _pitch(self.row.width) + self.job.steps * self._line_pitch
+        return voxels * self.out.itemsize
+
+    @property
+    def _line_pitch(self) -> int:
+        return _pitch(self.row.width + len(self.row.before) + len(self.row.after))
+
+    def arguments(self, source: Array, target: Array, compute_units: int) -> Arguments:
+        """Return what the program is called with; `source` and `target` may lie otherwise than `voxels` and `out`."""
+        own = [step.axis for step in (self.a, self.b) if step]
+        axes, count = outer_axes(source, target, tuple(x for x in range(source.ndim - 1) if x not in own))
+        from_pitch, to_pitch = pitches(source), pitches(target)
+        height = target.shape[self.a.axis] if self.a else 1
+        depth = target.shape[self.b.axis]
+        rows = _offsets(self.a, from_pitch) if self.a else np.zeros(1, np.int64)
+        places = np.concatenate([rows, _offsets(self.b, from_pitch), self.row.before, self.row.after])
+        weights = [step.weights if step else np.ones(1) for step in (self.a, self.b, self.x)]
+        blocks = -(-height // self.job.rows)
+        integers = (
+            len(axes) // 3,
+            *map(len, weights),
+            height,
+            depth,
+            self.row.width,
+            target.shape[-1],
+            len(self.row.before),
+            len(self.row.after),
+            self.slots,
+            _pitch(self.row.width),
+            self._line_pitch,
+        )
+        longs = (from_pitch[self.b.axis], to_pitch[self.a.axis] if self.a else 0, to_pitch[self.b.axis])
+        constants = [step.cval if step else 0.0 for step in (self.a, self.b, self.x)]
+        sums = np.dtype(self.job.numbers.sum).type
+        with np.errstate(over="ignore"):
+            return Arguments(
+                np.concatenate(weights).astype(sums),
+                places.astype(np.int64),
+                axes,
+                (
+                    *map(np.int32, integers),
+                    *map(np.int64, longs),
+                    *map(sums, constants),
+                    cl.LocalMemory(self.local_bytes),
+                ),
+                (blocks, self._segments(depth, blocks * count, compute_units), count),
+            )
+
+    def _segments(self, depth: int, blocks: int, compute_units: int) -> int:
+        """Return into how many walks one along b is cut, so that every processor has some."""
+        most = depth // max(self.job.steps, 4 * len(self.b.weights))
+        return max(1, min(most, 4 * compute_units // blocks))
+
+
+def walks_of(
+    voxels: Array, passes: Sequence[AxisPass], out: Array, numbers: Numbers, limits: tuple[Traits, int]
+) -> list[Walk]:
+    """Return walks that do the passes, one for each tile along x whose rows fit local memory; [] if they do not fit.
+
+    Parameters
+    ----------
+    voxels, passes, out
+        As `convolume.devices.Device.correlate_axes` takes them, in rows that a program can read and write.
+    numbers : Numbers
+        Dtypes.
+    limits : tuple of Traits and int
+        Of the device; bytes of its local memory.
+    """
+    traits, local_bytes = limits
+    walk = Walk.of(voxels, passes, out, numbers, traits)
+    if walk is None or walk.local_bytes <= min(RING_BYTES, local_bytes):
+        return [walk] if walk else []
+    width = out.shape[-1]
+    half = -(-width // 2 // LINE_VOXELS) * LINE_VOXELS
+    if half < LEAST_TILE:
+        return []
+    parts = [
+        walks_of(*_columns(voxels, passes, slice(start, stop)), out[..., start:stop], numbers, limits)
+        for start, stop in ((0, half), (half, width))
+    ]
+    return [walk for part in parts for walk in part] if all(parts) else []
+
+
+def _columns(voxels: Array, passes: Sequence[AxisPass], part: slice) -> tuple[Array, list[AxisPass]]:
+    """Return what a part of the columns of an output is made from."""
+    *ahead, final = passes
+    if final.axis != voxels.ndim - 1:
+        return voxels[..., part], list(passes)
+    reach = len(final.weights) - 1
+    return voxels, [*ahead, replace(final, places=final.places[part.start : part.stop + reach])]
+
+
+def _job(
+    numbers: Numbers,
+    traits: Traits,
+    passes: tuple[AxisPass | None, AxisPass, AxisPass | None],
+    out: Array,
+) -> WalkJob | None:
+    a, b, x = passes
+    width = vector_width(numbers, traits)
+    rows = max(count for count in COUNTS if count <= out.shape[a.axis]) if a else 1
+    steps = max(count for count in COUNTS if count <= out.shape[b.axis])
+    taps = (
+        Taps.of(a.weights, rows) if a else None,
+        Taps.of(b.weights, steps),
+        Taps.of(x.weights, 1) if x else None,
+    )
+    if taps[1] is None or any(step and not held for step, held in zip(passes, taps, strict=True)):
+        return None
+    streams = traits.loose_pointers and _is_aligned(out, width)
+    common = (numbers, traits.on_cpu, traits.loose_pointers, width, 1)
+    return WalkJob(*common, rows, steps, taps[0], taps[1], taps[2], streams)
+
+
+def _is_lost(step: AxisPass, target: np.dtype[Any], numbers: Numbers) -> bool:
+    """Say whether a constant that stands beyond the faces is no value of what passes between two steps."""
+    if target.name == numbers.sum or not (step.places == OUTSIDE).any():
+        return False
+    with np.errstate(all="ignore"):
+        cast = float(np.asarray(step.cval).astype(target))
+    return cast != step.cval and not (target.kind == "f" and np.isnan(step.cval))
+
+
+def _is_aligned(out: Array, width: int) -> bool:
+    """Say whether every vector of `out` lies at a multiple of its size."""
+    vector_bytes = width * out.itemsize
+    starts = (out.ctypes.data, out.shape[-1] * out.itemsize, *out.strides[:-1])
+    return all(start % vector_bytes == 0 for start in starts)
+
+
+def _pitch(voxels: int) -> int:
+    """Return the distance of rows of so many voxels: an odd number of cache lines, so that columns meet in none."""
+    return (-(-voxels // LINE_VOXELS) | 1) * LINE_VOXELS
+
+
+def _offsets(step: AxisPass, pitch: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the places of a pass in elements of the source."""
+    return np.where(step.places == OUTSIDE, OUTSIDE, step.places * pitch[step.axis])

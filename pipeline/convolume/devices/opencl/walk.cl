@@ -1,0 +1,153 @@
+// One axis after the other in one walk through memory: a work item owns {{ job.rows }} rows along a and all of x, and walks along b.
+// The pass along a reads the source and fills a ring of rows, the pass along b reads the ring, the pass along x one
+// line whose two ends are filled. What lies beyond a face is a place in a list, so nothing is copied to be padded.
+{% include "common.cl" %}
+{% set width = job.vector_width %}
+{% set sum_vector, target_vector = job.sum_type ~ width, job.target_type ~ width %}
+
+// Between two passes voxels have the dtype of the target, as if each pass had an array of its own.
+{% if job.loose_pointers %}
+#define LOAD_LOCAL(place) convert_{{ sum_vector }}(*(__local const loose_target_t *)(place))
+#define STORE_LOCAL(place, sums) *(__local loose_target_t *)(place) = TO_TARGETS(sums)
+{% else %}
+#define LOAD_LOCAL(place) convert_{{ sum_vector }}(vload{{ width }}(0, place))
+#define STORE_LOCAL(place, sums) vstore{{ width }}(TO_TARGETS(sums), 0, place)
+{% endif %}
+{% if job.streams %}
+// Past the cache: an ordinary store would read the line first.
+#define STORE_LAST(place, sums) __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)(place))
+{% else %}
+#define STORE_LAST(place, sums) STORE(place, sums)
+{% endif %}
+
+{% if job.loose_pointers %}
+#define PREFETCH(place) __builtin_prefetch((const void *)(ulong)(place), 0, 2)
+{% else %}
+#define PREFETCH(place)
+{% endif %}
+
+// Line i of those that neighbouring outputs need: from the source, and the next step's on its way; from the ring.
+#define FROM_A(i) rows[i] < 0 ? (sums_t)(outside_a) : LOAD(from + rows[i]); PREFETCH(from + rows[i] + pitch_b)
+#define FROM_B(i) LOAD_LOCAL(column + (oldest + (i) - (oldest + (i) < slots ? 0 : slots)) * slot_size)
+
+{# Line i of the pass `name` is tap i - o of output o. #}
+{% macro weigh_line(name, i, outputs) %}
+{
+    const sums_t part = FROM_{{ name | upper }}({{ i }});
+{% for o in outputs %}
+    sum{{ o }} += part * weights_{{ name }}[{{ i }} - {{ o }}];
+{% endfor %}
+}
+{% endmacro %}
+{# Every output meets its taps in ascending order. #}
+{% macro weigh(name, taps, count) %}
+sums_t {% for o in range(count) %}sum{{ o }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
+
+{% if taps.are_looped %}
+{% for i in range(count - 1) %}
+{{ weigh_line(name, i, range(i + 1)) }}
+{%- endfor %}
+for (int i = {{ count - 1 }}; i < extent_{{ name }}; i++)
+{{ weigh_line(name, "i", range(count)) }}
+{%- for o in range(1, count) %}
+{{ weigh_line(name, "extent_" ~ name ~ " + " ~ (o - 1), range(o, count)) }}
+{%- endfor %}
+{% else %}
+{% for i, outputs in taps.lines(count) %}
+{{ weigh_line(name, i, outputs) }}
+{%- endfor %}
+{% endif %}
+{% endmacro %}
+{% macro weigh_along_x(i) %}
+{
+    __local const target_t *part = lines + x + {{ i }};
+{% for o in range(job.steps) %}
+    sum{{ o }} += LOAD_LOCAL(part + {{ o }} * line_pitch) * weights_x[{{ i }}];
+{% endfor %}
+}
+{% endmacro %}
+__attribute__((reqd_work_group_size(1, 1, 1)))
+__kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
+                        __global const sum_t *restrict weights, __global const long *restrict places,
+                        __global const long *axes, int axis_count, int extent_a, int extent_b, int extent_x,
+                        int height, int depth, int width_read, int width, int ends_before, int ends_after,
+                        int slots, int row_pitch, int line_pitch, long pitch_b, long target_a, long target_b,
+                        sum_t outside_a, sum_t outside_b, sum_t outside_x, __local target_t *ring) {
+    long source_start = 0, target_start = 0;
+    find_row(get_global_id(2), axis_count, axes, &source_start, &target_start);
+    // Last rows, steps and vectors are shifted back over their neighbours: the same voxels again, to the same bits.
+    const int a = min((int)get_global_id(0) * {{ job.rows }}, height - {{ job.rows }});
+    const int start = (long)depth * get_global_id(1) / get_global_size(1);
+    const int stop = (long)depth * (get_global_id(1) + 1) / get_global_size(1);
+    __global const sum_t *weights_a = weights, *weights_b = weights + extent_a, *weights_x = weights_b + extent_b;
+    __global const long *places_b = places + height + extent_a - 1;
+    __global const long *ends = places_b + depth + extent_b - 1;
+    const int slot_size = {{ job.rows }} * row_pitch;
+    __local target_t *lines = ring + slots * slot_size;
+    int filled = start;
+
+    for (int begin = start; begin < stop; begin += {{ job.steps }}) {
+        const int b = min(begin, stop - {{ job.steps }});
+        for (; filled < b + {{ job.steps - 1 }} + extent_b; filled++) {
+            __local target_t *slot = ring + (filled - start) % slots * slot_size;
+            if (places_b[filled] < 0) {
+                for (int i = 0; i < slot_size; i++)
+                    slot[i] = TO_TARGET(outside_b);
+                continue;
+            }
+            for (int next = 0; next < width_read; next += {{ width }}) {
+                const int x = min(next, width_read - {{ width }});
+                __global const source_t *from = source + source_start + places_b[filled] + x;
+{% if job.a %}
+                __global const long *rows = places + a;
+{{ weigh("a", job.a, job.rows) | indent(16, true) }}
+{% for o in range(job.rows) %}
+                STORE_LOCAL(slot + {{ o }} * row_pitch + x, sum{{ o }});
+{% endfor %}
+{% else %}
+                STORE_LOCAL(slot + x, LOAD(from));
+{% endif %}
+            }
+        }
+        const int oldest = (b - start) % slots;
+        for (int r = 0; r < {{ job.rows }}; r++) {
+            __global target_t *to = target + target_start + (a + r) * target_a + b * target_b;
+            for (int next = 0; next < width_read; next += {{ width }}) {
+                const int x = min(next, width_read - {{ width }});
+                __local const target_t *column = ring + r * row_pitch + x;
+{{ weigh("b", job.b, job.steps) | indent(16, true) }}
+{% for o in range(job.steps) %}
+{% if job.x %}
+                STORE_LOCAL(lines + {{ o }} * line_pitch + ends_before + x, sum{{ o }});
+{% else %}
+                STORE_LAST(to + {{ o }} * target_b + x, sum{{ o }});
+{% endif %}
+{% endfor %}
+            }
+{% if job.x %}
+            for (int o = 0; o < {{ job.steps }}; o++) {
+                __local target_t *line = lines + o * line_pitch;
+                __local const target_t *inside = line + ends_before;
+                for (int i = 0; i < ends_before + ends_after; i++)
+                    line[i < ends_before ? i : i + width_read] = ends[i] < 0 ? TO_TARGET(outside_x) : inside[ends[i]];
+            }
+            for (int next = 0; next < width; next += {{ width }}) {
+                const int x = min(next, width - {{ width }});
+                sums_t {% for o in range(job.steps) %}sum{{ o }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
+
+{% if job.x.are_looped %}
+                for (int i = 0; i < extent_x; i++)
+{{ weigh_along_x("i") | indent(16, true) }}
+{%- else %}
+{% for i in job.x.offsets %}
+{{ weigh_along_x(i) | indent(16, true) }}
+{%- endfor %}
+{% endif %}
+{% for o in range(job.steps) %}
+                STORE_LAST(to + {{ o }} * target_b + x, sum{{ o }});
+{% endfor %}
+            }
+{% endif %}
+        }
+    }
+}

@@ -1,0 +1,256 @@
+"""Passes done in one walk give the bits of one pass after the other, whatever the shape, the faces and the block."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from convolume.boundary import BoundaryMode
+from convolume.devices import Device
+from convolume.devices.opencl import _device, _walk, available
+from convolume.devices.opencl._device import OpenCLDevice
+from convolume.devices.opencl._jobs import Traits
+from convolume.execution.evaluate import Patch, Work, evaluate
+from convolume.execution.in_memory import filter_array
+from convolume.filters import make_filter
+from convolume.numerics import Precision
+from convolume.operations import Correlate, Sequence, reach_of
+from convolume.stencil import Stencil
+from convolume.testing.devices import layouts
+from convolume.testing.filters import context_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Several
+
+    from convolume.boundary import Runs
+    from convolume.devices import AxisPass
+
+Array = npt.NDArray[Any]
+
+pytestmark = pytest.mark.skipif(
+    not available() or available()[0].kind != "cpu", reason="this machine has no OpenCL on a processor"
+)
+
+SETTINGS = settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+# What `Layout.empty` fills memory with.
+MARK = 77
+
+
+class Stepwise(OpenCLDevice):
+    """The device as it is without the walk."""
+
+    correlate_axes = Device.correlate_axes
+
+
+class Walking(OpenCLDevice):
+    """The device that walks as soon as it can, and tells whether it did."""
+
+    served = 0
+
+    def correlate_axes(self, voxels: Array, passes: Several[AxisPass], out: Array, precision: Precision) -> bool:
+        """Count what is served."""
+        done = super().correlate_axes(voxels, passes, out, precision)
+        self.served += done
+        return done
+
+
+@pytest.fixture(scope="module")
+def stepwise() -> Stepwise:
+    """Return the device to compare with; its generic program needs no compiling for each case."""
+    return Stepwise(available()[0], specialise_from=1 << 62)
+
+
+@pytest.fixture(scope="module")
+def walking() -> Walking:
+    """Return the device under test."""
+    return Walking(available()[0], specialise_from=0)
+
+
+@st.composite
+def weights(draw: st.DrawFn) -> list[float]:
+    """Draw weights: a few that differ from zero, or many; gaps are compiled, so there are not too many kinds."""
+    whole = st.lists(st.sampled_from([0.1, -0.3, 0.7, 1.5]), min_size=8, max_size=24)
+    few = st.sampled_from([[0.5, 0.25], [-1, 0, 1], [1.0, 2.0, 1.0], [0.2] * 5, [0, 0, 3.0, 0.1, 0]])
+    return list(draw(st.one_of(whole, few)))
+
+
+@st.composite
+def chains(draw: st.DrawFn, ndim: int) -> Sequence:
+    """Draw passes over two axes or three, first to last or not, each with faces of its own."""
+    axes = draw(st.permutations(range(max(ndim - 3, 0), ndim)))
+    axes = axes[: draw(st.integers(2, 3))]
+    if draw(st.integers(0, 3)):
+        axes = sorted(axes)
+    steps = []
+    for axis in axes:
+        taps = draw(weights())
+        origin = draw(st.integers(-(len(taps) // 2), (len(taps) - 1) // 2))
+        cval = draw(st.sampled_from([0.0, 2.5, -7.0, np.nan, np.inf]))
+        modes = (draw(st.sampled_from(list(BoundaryMode))),) * ndim
+        steps.append(Correlate(Stencil.correlate(taps, origin).on_axes((axis,), ndim), modes, cval))
+    return Sequence(tuple(steps))
+
+
+def _drawn(data: st.DataObject) -> tuple[Sequence, Array]:
+    ndim = data.draw(st.sampled_from([2, 3, 3, 3, 4]))
+    small = st.integers(1, 21) if ndim < 4 else st.integers(1, 9)
+    shape = (*(data.draw(small) for _ in range(ndim - 1)), data.draw(st.sampled_from([3, 16, 23, 40, 65])))
+    generator = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    image = (generator.normal(size=shape) * 50 + 100).astype(np.float32)
+    if data.draw(st.booleans()):
+        image[tuple(data.draw(st.integers(0, n - 1)) for n in shape)] = data.draw(st.sampled_from([np.nan, np.inf]))
+    return data.draw(chains(ndim)), image
+
+
+@SETTINGS
+@given(data=st.data())
+def test_bits_are_those_of_pass_by_pass(stepwise: Stepwise, walking: Walking, data: st.DataObject) -> None:
+    """Any passes, any faces, voxels that lie anyhow."""
+    chain, image = _drawn(data)
+    image = data.draw(layouts(image.ndim)).holding(image)
+    expected = filter_array(image, chain, stepwise, Precision.SINGLE, np.float32)
+    memory, out = data.draw(layouts(image.ndim)).empty(image.shape, np.float32)
+    filter_array(image, chain, walking, Precision.SINGLE, np.float32, out)
+    np.testing.assert_array_equal(out.copy().view(np.uint32), expected.view(np.uint32))
+    # Nothing beside the output is written.
+    out[...] = np.array([MARK] * 4, dtype=np.uint8).view(np.float32)
+    assert (memory == MARK).all()
+
+
+@SETTINGS
+@given(data=st.data())
+def test_bits_do_not_depend_on_the_block(stepwise: Stepwise, walking: Walking, data: st.DataObject) -> None:
+    """A box of the image, read with what it needs or with more, has the bits of the whole."""
+    chain, image = _drawn(data)
+    wanted = tuple(
+        ((start, data.draw(st.integers(start + 1, n))),)
+        for n in image.shape
+        for start in [data.draw(st.integers(0, n - 1))]
+    )
+    needed = reach_of(chain, wanted, image.shape)
+    patch = Patch(_taken(image, needed), needed)
+    work = Work(walking, Precision.SINGLE, np.dtype(np.float32), image.shape)
+    whole = filter_array(image, chain, stepwise, Precision.SINGLE, np.float32)
+    expected = whole[tuple(slice(*run) for (run,) in wanted)]
+    actual = evaluate(work, chain, patch, wanted)
+    np.testing.assert_array_equal(actual.view(np.uint32), expected.copy().view(np.uint32))
+
+
+def _taken(image: Array, runs: tuple[Runs, ...]) -> Array:
+    places = [np.concatenate([np.arange(*run) for run in axis]) for axis in runs]
+    return image[np.ix_(*places)]
+
+
+@SETTINGS
+@given(
+    data=st.data(),
+    source=st.sampled_from(["uint8", "int16", "uint16", "float16", "int32", "float64"]),
+    kind=st.sampled_from(
+        [
+            (Precision.SINGLE, None),
+            (Precision.DOUBLE, "float32"),
+            (Precision.DOUBLE, "float64"),
+            (Precision.SCIPY, None),
+            (Precision.SCIPY, "float32"),
+            (Precision.SCIPY, "uint8"),
+        ]
+    ),
+)
+def test_every_dtype_and_precision(
+    stepwise: Stepwise, walking: Walking, data: st.DataObject, source: str, kind: tuple[Precision, str | None]
+) -> None:
+    """Casts between passes included: scipy's integers are cut off after each."""
+    chain, image = _drawn(data)
+    precision, dtype = kind
+    voxels = np.nan_to_num(image, nan=3, posinf=77).clip(0, 250).astype(source)
+    dtype = dtype or ("float32" if precision is Precision.SINGLE else source)
+    results = [filter_array(voxels, chain, device, precision, dtype) for device in (walking, stepwise)]
+    assert results[0].tobytes() == results[1].tobytes()
+
+
+@pytest.mark.parametrize("mode", BoundaryMode)
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("gaussian", {"sigma": 2}), ("box", {"size": 15}), ("sobel", {}), ("gaussian", {"sigma": 8})],
+)
+@pytest.mark.parametrize("shape", [(20, 19, 48), (3, 5, 17), (60, 900), (2, 9, 8, 40)])
+def test_the_usual_filters_are_served(
+    walking: Walking,
+    stepwise: Stepwise,
+    shape: tuple[int, ...],
+    name: str,
+    parameters: dict[str, Any],
+    mode: BoundaryMode,
+) -> None:
+    """Whole images in every mode, few rows and many columns, without a pass of their own for any axis."""
+    operation = make_filter(name, **parameters).operation(context_of(len(shape), mode=mode))
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    before = walking.served
+    actual = filter_array(image, operation, walking, Precision.SINGLE, np.float32)
+    assert walking.served == before + 1
+    assert actual.tobytes() == filter_array(image, operation, stepwise, Precision.SINGLE, np.float32).tobytes()
+
+
+@pytest.mark.parametrize(("ring_bytes", "is_served"), [(100_000, True), (20_000, False)])
+@pytest.mark.parametrize("sigma", [1.5, (1.5, 1.5, 0)])
+def test_long_rows_are_cut_into_tiles(
+    walking: Walking,
+    stepwise: Stepwise,
+    monkeypatch: pytest.MonkeyPatch,
+    sigma: Any,
+    ring_bytes: int,
+    is_served: bool,  # noqa: FBT001 (a case)
+) -> None:
+    """So that the ring of each fits local memory; where none does, the passes go one by one."""
+    monkeypatch.setattr(_walk, "RING_BYTES", ring_bytes)
+    operation = make_filter("gaussian", sigma=sigma).operation(context_of(3))
+    image = np.random.default_rng(1).normal(size=(9, 10, 333)).astype(np.float32)
+    before = walking.served
+    actual = filter_array(image, operation, walking, Precision.SINGLE, np.float32)
+    assert (walking.served > before) is is_served
+    assert actual.tobytes() == filter_array(image, operation, stepwise, Precision.SINGLE, np.float32).tobytes()
+
+
+def test_an_image_too_large_for_one_allocation_goes_pass_by_pass(stepwise: Stepwise) -> None:
+    """The passes are split; the walk is not."""
+    small = Walking(dataclasses.replace(available()[0], max_allocation_bytes=4_000), specialise_from=0)
+    operation = make_filter("box", size=3).operation(context_of(3))
+    image = np.random.default_rng(2).normal(size=(9, 10, 40)).astype(np.float32)
+    actual = filter_array(image, operation, small, Precision.SINGLE, np.float32)
+    assert small.served == 0
+    assert actual.tobytes() == filter_array(image, operation, stepwise, Precision.SINGLE, np.float32).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("traits", "is_served"),
+    [
+        (Traits(on_cpu=True, vector_bytes=32, loose_pointers=False), True),
+        (Traits(on_cpu=False, vector_bytes=16, loose_pointers=False), False),
+    ],
+)
+def test_other_devices_give_the_same_bits(
+    stepwise: Stepwise,
+    monkeypatch: pytest.MonkeyPatch,
+    traits: Traits,
+    is_served: bool,  # noqa: FBT001 (a case)
+) -> None:
+    """A processor whose compiler wants vloadn, with memory of its own, walks; a GPU goes pass by pass."""
+    monkeypatch.setattr(_device, "traits_of", lambda _: traits)
+    monkeypatch.setattr(_device, "shares_memory", lambda _: False)
+    played = Walking(available()[0], specialise_from=0)
+    operation = make_filter("gaussian", sigma=2).operation(context_of(3))
+    image = np.random.default_rng(3).normal(size=(12, 13, 50)).astype(np.float32)
+    actual = filter_array(image[1:, :, 2:], operation, played, Precision.SINGLE, np.float32)
+    assert played.served == is_served
+    expected = filter_array(image[1:, :, 2:], operation, stepwise, Precision.SINGLE, np.float32)
+    assert actual.tobytes() == expected.tobytes()
