@@ -240,7 +240,14 @@ def _difference(
     modes = checked_modes(mode, ndim)
     others = [place for place in range(ndim) if place != chosen]
     lines = [Line(chosen, (-1, 0, 1), modes[chosen]), *(Line(place, smoothing, modes[place]) for place in others)]
-    return _weighing(name, lines, ndim).apply(call)
+
+    def build(terms: Terms) -> Operation:
+        # scipy's order tells where results are cut off between passes, and with a constant that is not 0. Else the
+        # axes are taken first to last, which devices do in one go.
+        order_tells = terms.exact or (terms.cval and any(each.is_constant for each in modes))
+        return passes(lines if order_tells else sorted(lines, key=lambda line: line.axis), ndim, terms)
+
+    return Weighing(name, build).apply(call)
 
 
 def _weighing(name: str, lines: list[Line], ndim: int) -> Weighing:
