@@ -105,6 +105,8 @@ def test_runs_small(workflow: Path, tmp_path: Path) -> None:
         assert result.shape == tuple(stop - start for start, stop in REGION.values())
         rounded = 0.5 if result.dtype.kind in "iu" else 0.0
         assert_close(result, expected, bound + rounded, name)
+        error = np.abs(result.astype(np.float64) - expected).max()
+        assert error <= (0.5 + 1e-6 if rounded else 1e-6 * np.abs(expected).max())
     assert [Path(figure).read_bytes()[:4] for figure in record.figures] == [b"\x89PNG"] * len(model.figures)
     assert len(list(tmp_path.iterdir())) == len(model.outputs) + len(model.figures)
 

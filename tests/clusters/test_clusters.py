@@ -290,7 +290,7 @@ def test_the_second_interrupt_does_not_wait() -> None:
     """Somebody who means it is heard."""
     count = 0
     with pytest.raises(KeyboardInterrupt), interrupts_wait():  # noqa: PT012 (where it ends is the test)
-        for count in (1, 2, 3):  # noqa: B007
+        for count in (1, 2, 3):  # noqa: B007 (read after the interrupt)
             signal.raise_signal(signal.SIGTERM)
     assert count == 2
 

@@ -73,11 +73,9 @@ def test_separable_filters_go_axis_by_axis_and_dense_ones_at_once() -> None:
         (1, 1, 3, 1, 1), (1, 1, 1, 1, 3),
     ]  # fmt: skip
     assert [step_shape(step) for step in steps("box", size=[1, 2, 3])] == [(1, 1, 1, 2, 1), (1, 1, 1, 1, 3)]
-    along = [(1, 1, 3, 1, 1), (1, 1, 1, 3, 1), (1, 1, 1, 1, 3)]
-    assert [step_shape(step) for step in steps("sobel", axis="y")] == along
-    # Where a constant stands beyond the faces, what is done first tells.
-    constant = [step_shape(step) for step in steps("sobel", axis="y", mode="constant", cval=2.0)]
-    assert constant == [along[1], along[0], along[2]]
+    assert [step_shape(step) for step in steps("sobel", axis="y")] == [
+        (1, 1, 1, 3, 1), (1, 1, 3, 1, 1), (1, 1, 1, 1, 3),
+    ]  # fmt: skip
     for name, parameters in (("laplace", {}), ("convolve", {"kernel": {"gaussian": {"sigma": 1}}})):
         operation = make_filter(name, **parameters).operation(context)
         assert isinstance(operation, Correlate)

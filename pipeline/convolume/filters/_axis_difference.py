@@ -30,8 +30,7 @@ def _read_axis(written: Any) -> int | str:
 class AxisDifference(Filter):
     """The difference ``in[i + 1] - in[i - 1]`` along one axis, weighed with `smoothing` along the others.
 
-    Axis by axis, each filled beyond its faces before its own pass: first to last, the axis of the difference first only
-    where its place tells, with a constant that is not 0.
+    Axis by axis, each filled beyond its faces before its own pass; the axis of the difference comes first.
     """
 
     smoothing: ClassVar[tuple[int, int, int]]
@@ -45,15 +44,15 @@ class AxisDifference(Filter):
         return ({}, {"axis": 0}, {"axis": -2}, {"axis": "x"}, {"axis": "z"})
 
     def operation(self, context: FilterContext) -> Operation:
-        """Return one pass an axis, first to last; the difference first where the order tells."""
+        """Return the difference along the axis, then the smoothing of the others, first to last."""
+        # The difference first: sums that are smoothed before it are larger, and so is their rounding.
         chosen = self.position(context)
-        mode, cval = boundary = self.boundary(context)
-        order = list(range(len(context.axes)))
-        if mode.is_constant and cval:
-            # Beyond the faces of what is smoothed stands the constant, not the smoothed constant.
-            order.sort(key=lambda place: place != chosen)
-        passes = [(context.axes[place], (-1, 0, 1) if place == chosen else self.smoothing, 0) for place in order]
-        return one_axis_passes(passes, context, boundary)
+        others = [place for place in range(len(context.axes)) if place != chosen]
+        passes = [
+            (context.axes[chosen], (-1, 0, 1), 0),
+            *((context.axes[place], self.smoothing, 0) for place in others),
+        ]
+        return one_axis_passes(passes, context, self.boundary(context))
 
     def position(self, context: FilterContext) -> int:
         """Return the axis of the difference, counted among the filtered axes."""

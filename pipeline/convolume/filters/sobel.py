@@ -18,8 +18,7 @@ __all__ = ["Sobel"]
 class Sobel(AxisDifference):
     """Take the difference ``in[i + 1] - in[i - 1]`` along one axis, smoothed by 1, 2, 1 along the others.
 
-    That is ``scipy.ndimage.sobel``: axis by axis, each filled beyond its faces before its own pass. The axes are taken
-    first to last; the one of the difference comes first only where its place tells, with a constant that is not 0.
+    That is ``scipy.ndimage.sobel``: axis by axis, each filled beyond its faces before its own pass.
 
     Parameters
     ----------
