@@ -92,7 +92,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What both programs are made for."""
+    """What all programs are made for; `streams` says that results are stored past the cache."""
 
     template: ClassVar[str]
     numbers: Numbers
@@ -100,6 +100,7 @@ class Job:
     loose_pointers: bool
     vector_width: int
     vectors: int
+    streams: bool
 
     @property
     def source_type(self) -> str:
@@ -152,14 +153,33 @@ class GenericJob(Job):
 
 @dataclass(frozen=True, slots=True)
 class StripJob(Job):
-    """A program for stencils with the same pattern of zeros; the weights are arguments."""
+    """A program for stencils with the same pattern of zeros; the weights are arguments.
+
+    Parameters
+    ----------
+    rows : int
+        Rows along y that a work item owns.
+    lines, weights_a_line : int
+        Extents of the stencil along y and x.
+    runs : tuple of Run
+        Its planes.
+    """
 
     template: ClassVar[str] = "strip.cl"
     rows: int
+    lines: int
     weights_a_line: int
-    weights_a_plane: int
-    outer_dimension: int
     runs: tuple[Run, ...]
+
+    @property
+    def planes(self) -> int:
+        """Planes of the stencil that hold weights."""
+        return self.runs[-1].stop
+
+    @property
+    def lines_read(self) -> int:
+        """Lines of each plane that the owned rows need."""
+        return self.lines + self.rows - 1
 
     @property
     def unrolled_sums(self) -> int:
