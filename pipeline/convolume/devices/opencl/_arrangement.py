@@ -1,26 +1,23 @@
-"""How a correlation is laid out for the programs: pitches, offsets of taps, planes of a stencil."""
+"""How a correlation is laid out for the programs: pitches, offsets of taps, rows of the outer axes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from convolume.devices.opencl._jobs import GenericJob, Job, Numbers, Run, StripJob, Traits
+from convolume.devices.opencl._jobs import GenericJob, Numbers, Traits
 
 if TYPE_CHECKING:
     from convolume.stencil import Stencil
 
-__all__ = ["Arguments", "generic_arguments", "generic_job", "strip_arguments", "strip_job"]
+__all__ = ["Arguments", "generic_arguments", "generic_job", "outer_axes", "pitches", "vector_width"]
 
 Array = npt.NDArray[Any]
 
-MAX_UNROLLED_SUMS = 2400
-ROWS, VECTORS, GENERIC_VECTORS = 4, 2, 4
+GENERIC_VECTORS = 4
 
 
 @dataclass(frozen=True)
@@ -46,16 +43,6 @@ class Arguments:
     global_size: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Planes:
-    """A stencil cut into planes of (y, x): y is its last axis before x with more than one weight."""
-
-    y_axis: int
-    starts: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float64]
-    runs: tuple[Run, ...]
-
-
 def pitches(array: Array) -> npt.NDArray[np.int64]:
     """Return the distance of neighbours in elements, axis by axis; 0 where there are none."""
     steps = zip(array.strides, array.shape, strict=True)
@@ -67,26 +54,6 @@ def generic_job(stencil: Stencil, numbers: Numbers, traits: Traits) -> GenericJo
     width = vector_width(numbers, traits)
     vectors = GENERIC_VECTORS if width > 1 else 1
     return GenericJob(numbers, traits.on_cpu, traits.loose_pointers, width, vectors, stencil.by_lines)
-
-
-def strip_job(stencil: Stencil, shape: tuple[int, ...], numbers: Numbers, traits: Traits) -> StripJob | None:
-    """Return the specialised job for a stencil and an output of this shape; None where it does not pay or fit."""
-    width = vector_width(numbers, traits)
-    if not traits.on_cpu or shape[-1] < width or len(shape) == 1 or stencil.by_lines:
-        return None
-    planes = planes_of(stencil)
-    if planes.weights.shape[:2] == (1, 1):
-        # Rows along x share nothing: the generic program is as fast.
-        return None
-    height = shape[planes.y_axis]
-    rows = max(r for r in (1, 2, ROWS) if r <= height)
-    vectors = VECTORS if shape[-1] >= VECTORS * width else 1
-    _, lines, columns = planes.weights.shape
-    # Along z first, so that planes stay in the cache; rows first where there is one plane.
-    outer_dimension = 0 if len(planes.starts) > 1 else 1
-    common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors)
-    job = StripJob(*common, rows, columns, lines * columns, outer_dimension, planes.runs)
-    return job if job.unrolled_sums <= MAX_UNROLLED_SUMS else None
 
 
 def vector_width(numbers: Numbers, traits: Traits) -> int:
@@ -115,65 +82,9 @@ def generic_arguments(source: Array, stencil: Stencil, target: Array, job: Gener
     )
 
 
-def strip_arguments(source: Array, stencil: Stencil, target: Array, job: StripJob) -> Arguments:
-    """Return what the strip program is called with."""
-    planes = planes_of(stencil)
-    y_axis = planes.y_axis
-    axes, count = outer_axes(source, target, tuple(axis for axis in range(source.ndim - 1) if axis != y_axis))
-    height, width = target.shape[y_axis], target.shape[-1]
-    source_pitches, target_pitches = pitches(source), pitches(target)
-    numbers: tuple[np.generic, ...] = (
-        np.int32(len(axes) // 3),
-        np.int32(width),
-        np.int32(height),
-        source_pitches[y_axis],
-        target_pitches[y_axis],
-    )
-    groups = -(-height // job.rows)
-    global_size = (count, groups) if job.outer_dimension == 0 else (groups, count)
-    weights = planes.weights.astype(job.numbers.sum)
-    return Arguments(weights, planes.starts @ source_pitches, axes, numbers, global_size)
-
-
-def arguments_for(source: Array, stencil: Stencil, target: Array, job: Job) -> Arguments:
-    """Return what the program for a job is called with."""
-    if isinstance(job, StripJob):
-        return strip_arguments(source, stencil, target, job)
-    if isinstance(job, GenericJob):
-        return generic_arguments(source, stencil, target, job)
-    raise TypeError(type(job))
-
-
 def outer_axes(source: Array, target: Array, axes: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], int]:
     """Return extents and pitches of these axes from the innermost, flat, and the number of rows over them."""
     steps = zip(target.shape, pitches(source), pitches(target), strict=True)
     rows = [(extent, a, b) for axis, (extent, a, b) in enumerate(steps) if axis in axes and extent > 1]
     count = int(np.prod([extent for extent, _, _ in rows], dtype=np.int64))
     return np.array(rows[::-1], dtype=np.int64).ravel(), count
-
-
-@lru_cache(maxsize=256)
-def planes_of(stencil: Stencil) -> Planes:
-    """Cut a stencil of two axes or more into the planes that hold weights, in the order of its taps."""
-    active = [axis for axis, extent in enumerate(stencil.shape[:-1]) if extent > 1]
-    y_axis = active[-1] if active else stencil.ndim - 2
-    # Axes between y and x have extent 1: moving y past them keeps the order of the taps.
-    turned = np.moveaxis(stencil.weights, y_axis, -2)
-    held = turned.any(axis=(-2, -1))
-    places = np.argwhere(held)
-    # y and x begin at 0 in every plane.
-    starts = np.insert(places, y_axis, 0, axis=1)
-    starts = np.insert(starts, starts.shape[1], 0, axis=1)
-    weights = turned[held].reshape(-1, *turned.shape[-2:])
-    return Planes(y_axis, starts, weights, _runs(weights != 0))
-
-
-def _runs(filled: npt.NDArray[np.bool_]) -> tuple[Run, ...]:
-    runs = []
-    first = 0
-    for _, group in groupby(filled, key=lambda plane: plane.tobytes()):
-        alike = list(group)
-        pattern = tuple((int(y), int(x)) for y, x in np.argwhere(alike[0]))
-        runs.append(Run(first, first + len(alike), pattern))
-        first += len(alike)
-    return tuple(runs)

@@ -14,10 +14,11 @@ import pyopencl as cl
 
 from convolume.devices import Device
 from convolume.devices.opencl import _memory
-from convolume.devices.opencl._arrangement import arguments_for, generic_job, strip_job
+from convolume.devices.opencl._arrangement import generic_arguments, generic_job
 from convolume.devices.opencl._discovery import find, shares_memory, traits_of
-from convolume.devices.opencl._jobs import Job, Numbers, StripJob, render
+from convolume.devices.opencl._jobs import Job, Numbers, render
 from convolume.devices.opencl._programs import Programs, own_errors
+from convolume.devices.opencl._strip import StripJob, default_variant, strip_arguments, strip_job
 from convolume.devices.opencl._walk import WalkJob, walks_of
 from convolume.errors import DeviceError
 from convolume.numerics import Precision, working_dtype
@@ -110,7 +111,9 @@ class OpenCLDevice(Device):
         """Return the source of the program for a stencil; the specialised one where there is one."""
         numbers = self._numbers(np.dtype(dtypes[0]), np.dtype(dtypes[1]), precision)
         traits = traits_of(find(self.info.identifier))
-        return render(strip_job(stencil, shape, numbers, traits) or generic_job(stencil, numbers, traits))
+        target = np.empty(shape, dtype=numbers.target)
+        job = strip_job(stencil, target, numbers, traits, default_variant(numbers, traits))
+        return render(job or generic_job(stencil, numbers, traits))
 
     def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
         expected = stencil.halo.inner(padded.shape) if stencil.ndim == padded.ndim else None
@@ -137,8 +140,12 @@ class OpenCLDevice(Device):
         state = self._opened()
         needed = max(state.memory.needed_bytes(array) for array in (source, target))
         if needed <= state.max_allocation_bytes:
-            job = self._job(state, stencil, target.shape, numbers)
-            state.run(job, source, target, lambda a, b: arguments_for(a, stencil, b, job))
+            special = self._special_job(state, stencil, target, numbers)
+            if special is not None:
+                state.run(special, source, target, lambda a, b: strip_arguments(a, stencil, b, special))
+                return
+            job = generic_job(stencil, numbers, state.traits)
+            state.run(job, source, target, lambda a, b: generic_arguments(a, stencil, b, job))
             return
         axis = int(np.argmax([extent > 1 for extent in target.shape]))
         if target.shape[axis] == 1:
@@ -154,13 +161,13 @@ class OpenCLDevice(Device):
             part = source[(*before, slice(first, stop + reach))]
             self._correlate_parts(part, stencil, target[(*before, slice(first, stop))], numbers)
 
-    def _job(self, state: _State, stencil: Stencil, shape: tuple[int, ...], numbers: Numbers) -> Job:
-        special = strip_job(stencil, shape, numbers, state.traits)
-        if special is not None and state.pays(
-            special, stencil.tap_count * int(np.prod(shape)), self._specialise_from * special.unrolled_sums
-        ):
-            return special
-        return generic_job(stencil, numbers, state.traits)
+    def _special_job(self, state: _State, stencil: Stencil, target: Array, numbers: Numbers) -> StripJob | None:
+        """Return the job of the program made for a stencil, where there is one and it pays."""
+        job = strip_job(stencil, target, numbers, state.traits, default_variant(numbers, state.traits))
+        if job is None:
+            return None
+        threshold = self._specialise_from * job.unrolled_sums
+        return job if state.pays(job, stencil.tap_count * target.size, threshold) else None
 
     def _opened(self) -> _State:
         # A context does not survive a fork: a child asks anew, and is refused where it would hang.

@@ -1,55 +1,74 @@
-// One stencil: a work item walks along x and computes {{ job.rows }} rows x {{ job.vectors }} vectors of {{ job.vector_width }} voxels at a time.
-// A loaded vector serves every row that needs it; weights that are zero do not appear.
+// One stencil: a work item computes {{ job.rows }} rows, neighbours along the stencil's first axis, x {{ job.vectors }} vectors of {{ job.vector_width }} voxels
+// at a time, and walks along another axis. A loaded vector serves every row that needs it; weights that are zero do not appear.
 {% include "common.cl" %}
-{% set span = job.vector_width * job.vectors %}
+{% set span, target_vector = job.vector_width * job.vectors, job.target_type ~ job.vector_width %}
+{% if job.loose_pointers %}
+#define PREFETCH(place) __builtin_prefetch((const void *)(ulong)(place), 0, 2)
+{% else %}
+#define PREFETCH(place)
+{% endif %}
+{% if job.streams %}
+// Past the cache: an ordinary store would read the line first.
+#define STORE_LAST(place, sums) __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)(place))
+{% else %}
+#define STORE_LAST(place, sums) STORE(place, sums)
+{% endif %}
 
 __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
-                        __global const sum_t *restrict weights, __global const long *restrict planes,
-                        __global const long *axes, int axis_count, int width, int height,
-                        long source_pitch, long target_pitch) {
+                        __global const sum_t *restrict weights, __global const long *restrict lines,
+                        __global const long *axes, int axis_count, int width, int height, int length, int parts,
+                        long source_pitch, long target_pitch, long source_step, long target_step) {
     long source_start = 0, target_start = 0;
-    find_row(get_global_id({{ job.outer_dimension }}), axis_count, axes, &source_start, &target_start);
+    find_row(get_global_id(2) / parts, axis_count, axes, &source_start, &target_start);
     // The last rows and the last span are shifted back over their neighbours: the same voxels again, to the same bits.
-    const long y = min((int)get_global_id({{ 1 - job.outer_dimension }}) * {{ job.rows }}, height - {{ job.rows }});
-    source += source_start + y * source_pitch;
-    target += target_start + y * target_pitch;
+    const long x = min((int)get_global_id(0) * {{ span }}, width - {{ span }});
+    const long row = min((int)get_global_id(1) * {{ job.rows }}, height - {{ job.rows }});
+    const long part = get_global_id(2) % parts, first = length * part / parts, stop = length * (part + 1) / parts;
+    source += source_start + row * source_pitch + first * source_step + x;
+    target += target_start + row * target_pitch + first * target_step + x;
 
-    for (int begin = 0; begin < width; begin += {{ span }}) {
-        const int x = min(begin, width - {{ span }});
+    for (long step = first; step < stop; step++, source += source_step, target += target_step) {
 {% for row in range(job.rows) %}
         sums_t {% for v in range(job.vectors) %}sum{{ row }}_{{ v }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
 
 {% endfor %}
-{% for run in job.runs %}
-
-        // Planes {{ run.first }} to {{ run.stop - 1 }} of the stencil
-        for (int plane = {{ run.first }}; plane < {{ run.stop }}; plane++) {
-            __global const source_t *line = source + planes[plane] + x;
-            __global const sum_t *weight = weights + plane * {{ job.weights_a_plane }};
-{% for line in run.lines(job.rows) %}
-{% for column in line %}
-            {
+{% for runs in job.planes %}
+        {
+            __global const source_t *plane = source + {{ loop.index0 }} * source_pitch;
+{% for run in runs %}
+{% if run.stop - run.first > 1 %}
+#pragma unroll 1
+{% endif %}
+            for (int line = {{ run.first }}; line < {{ run.stop }}; line++) {
+                __global const source_t *from = plane + lines[line];
+                __global const sum_t *weight = weights + line * {{ job.line_weights }};
+{% for column in run.columns %}
+                {
 {% for v in range(job.vectors) %}
-                const sums_t part{{ v }} = LOAD(line + {{ column.x + v * job.vector_width }});
+                    const sums_t part{{ v }} = LOAD(from + {{ column.x + v * job.vector_width }});
 {% endfor %}
-{% for row, y in column.uses %}
+{% for row, place in column.uses %}
 {% for v in range(job.vectors) %}
-                sum{{ row }}_{{ v }} += part{{ v }} * weight[{{ y * job.weights_a_line + column.x }}];
+                    sum{{ row }}_{{ v }} += part{{ v }} * weight[{{ place * job.plane_weights + column.x }}];
 {% endfor %}
+{% endfor %}
+                }
 {% endfor %}
             }
 {% endfor %}
-{% if not loop.last %}
-            line += source_pitch;
-{% endif %}
+{% if runs %}
+            // What the next step reads first.
+{% for x in range(0, span + job.line_weights - 1, job.cache_line_voxels) %}
+            PREFETCH(plane + lines[{{ runs[-1].stop - 1 }}] + source_step + {{ x }});
 {% endfor %}
+{% endif %}
         }
 {% endfor %}
 
 {% for row in range(job.rows) %}
 {% for v in range(job.vectors) %}
-        STORE(target + {{ row }} * target_pitch + x + {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
+        STORE_LAST(target + {{ row }} * target_pitch + {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
 {% endfor %}
 {% endfor %}
     }

@@ -1,0 +1,281 @@
+"""Correlations by a program of their own: what `strip.cl` is made for and told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from convolume.devices.opencl._arrangement import Arguments, outer_axes, pitches, vector_width
+from convolume.devices.opencl._jobs import Job, Numbers, Traits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convolume.stencil import Stencil
+
+__all__ = ["StripJob", "Variant", "default_variant", "strip_arguments", "strip_job"]
+
+Array = npt.NDArray[Any]
+
+# Multiply-adds that stand in a program; compiling takes a millisecond or two for each.
+MAX_UNROLLED_SUMS = 2400
+ROWS, VECTORS = 4, 4
+# Steps of a work item: the first reads every line of the stencil, each other one line a plane.
+MOST_STEPS = 64
+CACHE_LINE_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The shape in which a work item computes; it changes the time, never the bits.
+
+    Parameters
+    ----------
+    rows : int
+        Neighbours along the stencil's first axis that are computed together.
+    vectors : int
+        Neighbouring vectors of a row that are computed together.
+    vector_width : int
+        Voxels of a vector.
+    """
+
+    rows: int
+    vectors: int
+    vector_width: int
+
+    def __str__(self) -> str:
+        """Return it as a table shows it.
+
+        Examples
+        --------
+        >>> str(Variant(rows=4, vectors=2, vector_width=16))
+        '4 rows x 2 x 16'
+        """
+        return f"{self.rows} rows x {self.vectors} x {self.vector_width}"
+
+    def fitted(self, rows: int, width: int) -> Variant:
+        """Return what is left of it for an output of so many rows of at least one vector: spans cover a row evenly.
+
+        Examples
+        --------
+        >>> Variant(4, 4, 16).fitted(rows=3, width=80)
+        Variant(rows=2, vectors=3, vector_width=16)
+        """
+        needed = -(-width // self.vector_width)
+        spans = -(-needed // self.vectors)
+        vectors = min(-(-needed // spans), width // self.vector_width)
+        return Variant(max(r for r in (1, 2, 4, self.rows) if r <= min(rows, self.rows)), vectors, self.vector_width)
+
+    def smaller(self) -> Iterator[Variant]:
+        """Yield it, and what needs ever smaller programs."""
+        rows, vectors = self.rows, self.vectors
+        yield self
+        while rows * vectors > 1:
+            rows, vectors = (rows, vectors // 2) if vectors > rows // 2 else (rows // 2, vectors)
+            yield Variant(rows, vectors, self.vector_width)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A place x on a line whose vectors are loaded, and the ``(row, plane)`` of rows and weights that use them."""
+
+    x: int
+    uses: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring lines, ``first … stop``, that are used alike."""
+
+    first: int
+    stop: int
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Which weights of a stencil differ from zero: bytes, packed, of a shape of planes, lines and x."""
+
+    shape: tuple[int, int, int]
+    packed: bytes
+
+    @classmethod
+    def of(cls, weights: Array) -> Pattern:
+        """Return the pattern of weights."""
+        planes, lines, columns = weights.shape
+        return cls((planes, lines, columns), np.packbits(weights != 0).tobytes())
+
+    def filled(self) -> npt.NDArray[np.bool_]:
+        """Return it as an array."""
+        count = int(np.prod(self.shape))
+        bits = np.unpackbits(np.frombuffer(self.packed, np.uint8), count=count)
+        return bits.reshape(self.shape).astype(bool)
+
+
+@dataclass(frozen=True)
+class StripJob(Job):
+    """A program for stencils with the same pattern of zeros; the weights are arguments.
+
+    Parameters
+    ----------
+    rows : int
+        Of the variant.
+    pattern : Pattern
+        Of the stencil, as `Lines` cuts it.
+    streams : bool
+        Results are stored past the cache.
+    """
+
+    template: ClassVar[str] = "strip.cl"
+    rows: int
+    pattern: Pattern
+    streams: bool
+
+    @property
+    def line_weights(self) -> int:
+        """Weights of a line, zeros included."""
+        return self.pattern.shape[2]
+
+    @property
+    def plane_weights(self) -> int:
+        """Weights of a plane, zeros included."""
+        return self.pattern.shape[1] * self.pattern.shape[2]
+
+    @property
+    def cache_line_voxels(self) -> int:
+        """Voxels of the source in a line of the cache."""
+        return CACHE_LINE_BYTES // np.dtype(self.numbers.source).itemsize
+
+    @cached_property
+    def planes(self) -> tuple[tuple[Run, ...], ...]:
+        """What is done with each plane of the source that one of the rows needs."""
+        return _planes(self.pattern, self.rows)
+
+    @property
+    def unrolled_sums(self) -> int:
+        """Multiply-adds that stand in the source."""
+        return self.vectors * _sums(self.pattern, self.rows)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A stencil cut into lines along x, plane by plane of its first axis that has more than one weight.
+
+    `starts` has the place of each line in the plane, as offsets on all axes; `weights` the shape of a `Pattern`.
+    """
+
+    axis: int
+    starts: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64]
+
+
+def default_variant(numbers: Numbers, traits: Traits) -> Variant:
+    """Return the variant of a device that was not tuned."""
+    return Variant(ROWS, VECTORS, vector_width(numbers, traits))
+
+
+def strip_job(stencil: Stencil, target: Array, numbers: Numbers, traits: Traits, variant: Variant) -> StripJob | None:
+    """Return the job for a stencil and an output like this; None where no program of its own serves."""
+    if not traits.on_cpu or target.shape[-1] < variant.vector_width or target.ndim == 1 or stencil.by_lines:
+        return None
+    if stencil.shape[-1] == stencil.size:
+        # Rows share nothing along x: the generic program is as fast.
+        return None
+    lines = lines_of(stencil)
+    pattern = Pattern.of(lines.weights)
+    common = (numbers, traits.on_cpu, traits.loose_pointers, variant.vector_width)
+    streams = traits.loose_pointers and is_aligned(target, variant.vector_width)
+    for smaller in variant.smaller():
+        fitted = smaller.fitted(target.shape[lines.axis], target.shape[-1])
+        job = StripJob(*common, fitted.vectors, fitted.rows, pattern, streams)
+        if job.unrolled_sums <= MAX_UNROLLED_SUMS:
+            return job
+    return None
+
+
+def strip_arguments(source: Array, stencil: Stencil, target: Array, job: StripJob) -> Arguments:
+    """Return what the strip program is called with."""
+    lines = lines_of(stencil)
+    axis = lines.axis
+    step_axis = _step_axis(stencil, axis)
+    axes, count = outer_axes(source, target, tuple(a for a in range(source.ndim - 1) if a not in {axis, step_axis}))
+    source_pitches, target_pitches = pitches(source), pitches(target)
+    height, width = target.shape[axis], target.shape[-1]
+    length = 1 if step_axis is None else target.shape[step_axis]
+    parts = -(-length // MOST_STEPS)
+    steps = (0, 0) if step_axis is None else (source_pitches[step_axis], target_pitches[step_axis])
+    numbers: tuple[np.generic, ...] = (
+        *map(np.int32, (len(axes) // 3, width, height, length, parts)),
+        *map(np.int64, (source_pitches[axis], target_pitches[axis], *steps)),
+    )
+    return Arguments(
+        lines.weights.astype(job.numbers.sum),
+        lines.starts @ source_pitches,
+        axes,
+        numbers,
+        (-(-width // job.span), -(-height // job.rows), parts * count),
+    )
+
+
+def is_aligned(out: Array, width: int) -> bool:
+    """Say whether every vector of so many voxels of `out` lies at a multiple of its size."""
+    vector_bytes = width * out.itemsize
+    starts = (out.ctypes.data, out.shape[-1] * out.itemsize, *out.strides[:-1])
+    return all(start % vector_bytes == 0 for start in starts)
+
+
+@lru_cache(maxsize=256)
+def lines_of(stencil: Stencil) -> Lines:
+    """Cut a stencil of two axes or more into lines, in the order of its taps."""
+    axis = next(axis for axis, extent in enumerate(stencil.shape) if extent > 1)
+    # Axes before this one have extent 1: moving it to the front keeps the order of the taps.
+    turned = np.moveaxis(stencil.weights, axis, 0)
+    held = turned.any(axis=(0, -1))
+    # Lines begin at 0 on this axis and on x.
+    starts = np.insert(np.argwhere(held), axis, 0, axis=1)
+    starts = np.insert(starts, starts.shape[1], 0, axis=1)
+    return Lines(axis, starts, turned[:, held])
+
+
+def _step_axis(stencil: Stencil, axis: int) -> int | None:
+    """Return the axis along which work items walk: where steps share lines, if there is such."""
+    others = [other for other in range(stencil.ndim - 1) if other != axis]
+    return max(others, key=lambda other: (stencil.shape[other] > 1, other), default=None)
+
+
+@lru_cache(maxsize=256)
+def _sums(pattern: Pattern, rows: int) -> int:
+    runs = [run for plane in _planes(pattern, rows) for run in plane]
+    return sum(len(column.uses) for run in runs for column in run.columns)
+
+
+@lru_cache(maxsize=256)
+def _planes(pattern: Pattern, rows: int) -> tuple[tuple[Run, ...], ...]:
+    filled = pattern.filled()
+    planes = (_runs(filled, plane, rows) for plane in range(len(filled) + rows - 1))
+    return tuple(planes)
+
+
+def _runs(filled: npt.NDArray[np.bool_], plane: int, rows: int) -> tuple[Run, ...]:
+    """Return the runs of lines of one plane of the source: row r uses it with the weights of plane ``plane - r``."""
+    uses = [(row, plane - row) for row in range(rows) if 0 <= plane - row < len(filled)]
+    used = filled[[place for _, place in uses]]
+    runs = []
+    for key, group in groupby(range(used.shape[1]), key=lambda line: used[:, line].tobytes()):
+        lines = list(group)
+        if any(key):
+            columns = _columns(used[:, lines[0]], uses)
+            runs.append(Run(lines[0], lines[-1] + 1, columns))
+    return tuple(runs)
+
+
+def _columns(used: npt.NDArray[np.bool_], uses: list[tuple[int, int]]) -> tuple[Column, ...]:
+    places = np.flatnonzero(used.any(axis=0)).tolist()
+    return tuple(
+        Column(x, tuple(use for use, is_used in zip(uses, used[:, x], strict=True) if is_used)) for x in places
+    )
