@@ -10,74 +10,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from convolume.devices.opencl._arrangement import Arguments, outer_axes, pitches, vector_width
+from convolume.devices.opencl._arrangement import Arguments, outer_axes, pitches
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from convolume.devices.opencl._variants import Variant
     from convolume.stencil import Stencil
 
-__all__ = ["StripJob", "Variant", "default_variant", "strip_arguments", "strip_job"]
+__all__ = ["StripJob", "strip_arguments", "strip_job"]
 
 Array = npt.NDArray[Any]
 
 # Multiply-adds that stand in a program; compiling takes a millisecond or two for each.
 MAX_UNROLLED_SUMS = 2400
-ROWS, VECTORS = 4, 4
 # Steps of a work item: the first reads every line of the stencil, each other one line a plane.
 MOST_STEPS = 64
 CACHE_LINE_BYTES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """The shape in which a work item computes; it changes the time, never the bits.
-
-    Parameters
-    ----------
-    rows : int
-        Neighbours along the stencil's first axis that are computed together.
-    vectors : int
-        Neighbouring vectors of a row that are computed together.
-    vector_width : int
-        Voxels of a vector.
-    """
-
-    rows: int
-    vectors: int
-    vector_width: int
-
-    def __str__(self) -> str:
-        """Return it as a table shows it.
-
-        Examples
-        --------
-        >>> str(Variant(rows=4, vectors=2, vector_width=16))
-        '4 rows x 2 x 16'
-        """
-        return f"{self.rows} rows x {self.vectors} x {self.vector_width}"
-
-    def fitted(self, rows: int, width: int) -> Variant:
-        """Return what is left of it for an output of so many rows of at least one vector: spans cover a row evenly.
-
-        Examples
-        --------
-        >>> Variant(4, 4, 16).fitted(rows=3, width=80)
-        Variant(rows=2, vectors=3, vector_width=16)
-        """
-        needed = -(-width // self.vector_width)
-        spans = -(-needed // self.vectors)
-        vectors = min(-(-needed // spans), width // self.vector_width)
-        return Variant(max(r for r in (1, 2, 4, self.rows) if r <= min(rows, self.rows)), vectors, self.vector_width)
-
-    def smaller(self) -> Iterator[Variant]:
-        """Yield it, and what needs ever smaller programs."""
-        rows, vectors = self.rows, self.vectors
-        yield self
-        while rows * vectors > 1:
-            rows, vectors = (rows, vectors // 2) if vectors > rows // 2 else (rows // 2, vectors)
-            yield Variant(rows, vectors, self.vector_width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +120,6 @@ class Lines:
     axis: int
     starts: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64]
-
-
-def default_variant(numbers: Numbers, traits: Traits) -> Variant:
-    """Return the variant of a device that was not tuned."""
-    return Variant(ROWS, VECTORS, vector_width(numbers, traits))
 
 
 def strip_job(stencil: Stencil, target: Array, numbers: Numbers, traits: Traits, variant: Variant) -> StripJob | None:
