@@ -31,7 +31,6 @@ TAMPERED = (
     sys.executable,
     "-c",
     """
-import os
 from convolume.devices.opencl import _programs, _trial
 rendered = _programs.render
 def render(job):
@@ -39,27 +38,13 @@ def render(job):
     if job.template != "strip.cl":
         return source
     if job.rows == 8 and job.vectors == 2:
-        os.abort()
+        return "#pragma clang __debug crash\\n" + source
     if job.rows == 6 and job.vectors == 2:
         return source.replace("+= part", "-= part")
     if job.rows == 6:
         return source.replace("long step", "lung step")
     return source
 _programs.render = render
-_trial.main()
-""",
-)
-# What performance notes tell of this wheel: its compiler dies of such a program.
-DEADLY = (
-    sys.executable,
-    "-c",
-    """
-import re
-from convolume.devices.opencl import _programs, _trial
-rendered = _programs.render
-_programs.render = lambda job: re.sub(
-    r"(sum\\d_\\d) \\+= (part\\d) \\* (weight.*?\\]);", r"\\1 = fma(\\2, (sums_t)(\\3), \\1);", rendered(job)
-)
 _trial.main()
 """,
 )
@@ -103,7 +88,7 @@ def test_what_does_not_work_is_skipped_and_remembered(info: DeviceInfo, monkeypa
     records = {record.variant: record for record in tune(info, told.append)}
     assert "could not compile a program" in records[str(failing)].skipped
     assert "lung" in records[str(failing)].skipped
-    assert records[str(dying)].skipped == "killed the compiler (SIGABRT)"
+    assert records[str(dying)].skipped.startswith("killed the compiler (SIG")
     assert records[str(wrong)].skipped == "computes other bits than the generic program"
     assert [records[str(variant)].skipped for variant in (first, working)] == ["", ""]
     assert all(records[str(variant)].gflops > 0 for variant in (first, working))
@@ -120,15 +105,6 @@ def test_what_does_not_work_is_skipped_and_remembered(info: DeviceInfo, monkeypa
     devices = (OpenCLDevice(info, 0), OpenCLDevice(info, 1 << 62))
     results = [correlated(device, padded, stencil, CASE.precision).tobytes() for device in devices]
     assert results[0] == results[1]
-
-
-@pytest.mark.skipif(
-    not any(info.driver == "3.0-rc2" for info in available()), reason="the wheel of PoCL 3.0 is not installed"
-)
-def test_a_program_that_kills_the_compiler_of_the_wheel(info: DeviceInfo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`fma` of vectors of 16 does; a compiler without such vectors calls it a slow function, which is no crime."""
-    monkeypatch.setattr(_trial, "COMMAND", DEADLY)
-    assert _trial.refusal(info, CASE, _whole(info)[-2]) in {"killed the compiler (SIGABRT)", ""}
 
 
 def test_a_compiler_that_hangs_is_left(info: DeviceInfo, monkeypatch: pytest.MonkeyPatch) -> None:
