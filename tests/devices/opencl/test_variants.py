@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from convolume.devices.opencl import available
 from convolume.devices.opencl._device import OpenCLDevice
 from convolume.devices.opencl._discovery import find, traits_of
-from convolume.devices.opencl._jobs import Traits
+from convolume.devices.opencl._jobs import Traits, render
 from convolume.devices.opencl._strip import MAX_UNROLLED_SUMS, lines_of, strip_job
 from convolume.devices.opencl._variants import CASES, Case, Variant, Variants, candidates, case_label, default_variant
 from convolume.records import DeviceInfo
@@ -143,6 +143,7 @@ def test_large_stencils_take_smaller_programs() -> None:
     job = strip_job(ball, np.empty((64, 64, 64), np.float32), numbers, TRAITS, default_variant(numbers, TRAITS))
     assert job
     assert job.unrolled_sums <= MAX_UNROLLED_SUMS < 2 * job.unrolled_sums
+    assert render(job).count(" += part") == job.unrolled_sums
     assert 1 < job.rows * job.vectors < 16
 
 

@@ -102,7 +102,8 @@ class StripJob(Job):
     @cached_property
     def planes(self) -> tuple[tuple[Run, ...], ...]:
         """What is done with each plane of the source that one of the rows needs."""
-        return _planes(self.pattern, self.rows)
+        filled = self.pattern.filled()
+        return tuple(_runs(filled, plane, self.rows) for plane in range(len(filled) + self.rows - 1))
 
     @property
     def unrolled_sums(self) -> int:
@@ -114,12 +115,13 @@ class StripJob(Job):
 class Lines:
     """A stencil cut into lines along x, plane by plane of its first axis that has more than one weight.
 
-    `starts` has the place of each line in the plane, as offsets on all axes; `weights` the shape of a `Pattern`.
+    `starts` has the place of each line in the plane, as offsets on all axes; `weights` the shape of the `pattern`.
     """
 
     axis: int
     starts: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64]
+    pattern: Pattern
 
 
 def strip_job(stencil: Stencil, target: Array, numbers: Numbers, traits: Traits, variant: Variant) -> StripJob | None:
@@ -130,12 +132,11 @@ def strip_job(stencil: Stencil, target: Array, numbers: Numbers, traits: Traits,
         # Rows share nothing along x: the generic program is as fast.
         return None
     lines = lines_of(stencil)
-    pattern = Pattern.of(lines.weights)
     common = (numbers, traits.on_cpu, traits.loose_pointers, variant.vector_width)
     streams = traits.loose_pointers and is_aligned(target, variant.vector_width)
     for smaller in variant.smaller():
         fitted = smaller.fitted(target.shape[lines.axis], target.shape[-1])
-        job = StripJob(*common, fitted.vectors, fitted.rows, pattern, streams)
+        job = StripJob(*common, fitted.vectors, fitted.rows, lines.pattern, streams)
         if job.unrolled_sums <= MAX_UNROLLED_SUMS:
             return job
     return None
@@ -182,7 +183,8 @@ def lines_of(stencil: Stencil) -> Lines:
     # Lines begin at 0 on this axis and on x.
     starts = np.insert(np.argwhere(held), axis, 0, axis=1)
     starts = np.insert(starts, starts.shape[1], 0, axis=1)
-    return Lines(axis, starts, turned[:, held])
+    weights = turned[:, held]
+    return Lines(axis, starts, weights, Pattern.of(weights))
 
 
 def _step_axis(stencil: Stencil, axis: int) -> int | None:
@@ -193,15 +195,14 @@ def _step_axis(stencil: Stencil, axis: int) -> int | None:
 
 @lru_cache(maxsize=256)
 def _sums(pattern: Pattern, rows: int) -> int:
-    runs = [run for plane in _planes(pattern, rows) for run in plane]
-    return sum(len(column.uses) for run in runs for column in run.columns)
-
-
-@lru_cache(maxsize=256)
-def _planes(pattern: Pattern, rows: int) -> tuple[tuple[Run, ...], ...]:
+    """Return how many multiply-adds stand in all runs of all planes, without making them: there may be very many."""
     filled = pattern.filled()
-    planes = (_runs(filled, plane, rows) for plane in range(len(filled) + rows - 1))
-    return tuple(planes)
+    count = 0
+    for plane in range(len(filled) + rows - 1):
+        used = filled[max(0, plane - rows + 1) : plane + 1]
+        begins_run = np.insert((used[:, 1:] != used[:, :-1]).any(axis=(0, 2)), 0, values=True)
+        count += int(used[:, begins_run].sum())
+    return count
 
 
 def _runs(filled: npt.NDArray[np.bool_], plane: int, rows: int) -> tuple[Run, ...]:
