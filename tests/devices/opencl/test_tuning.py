@@ -67,7 +67,7 @@ def info() -> DeviceInfo:
 
 def _whole(info: DeviceInfo) -> list[Variant]:
     """Return the candidates of whole vectors, the default first."""
-    found = candidates(CASE.numbers, traits_of(find(info.identifier)))
+    found = candidates(CASE, traits_of(find(info.identifier)))
     return [variant for variant in found if variant.vector_width == found[0].vector_width]
 
 

@@ -15,7 +15,7 @@ from convolume.devices.opencl._device import OpenCLDevice
 from convolume.devices.opencl._discovery import find, traits_of
 from convolume.devices.opencl._jobs import Traits, render
 from convolume.devices.opencl._strip import MAX_UNROLLED_SUMS, lines_of, strip_job
-from convolume.devices.opencl._variants import CASES, Case, Variant, Variants, candidates, case_label, default_variant
+from convolume.devices.opencl._variants import CASES, Case, Variant, Variants, candidates, case_of, default_variant
 from convolume.records import DeviceInfo
 from convolume.stencil import Stencil
 from convolume.testing.devices import correlated, layouts
@@ -57,7 +57,7 @@ class Turning:
 
     def take(self, case: Case, place: int) -> None:
         """Take one of a case's candidates for all stencils."""
-        variant = candidates(case.numbers, self.traits)[place]
+        variant = candidates(case, self.traits)[place]
         self.held.chosen = {other.label: variant for other in CASES if other.numbers.sum == case.numbers.sum}
 
 
@@ -107,22 +107,22 @@ def test_results_past_the_cache_are_the_same(turning: Turning) -> None:
     assert out.tobytes() == correlated(turning.generic, padded, stencil, case.precision).tobytes()
 
 
-@pytest.mark.parametrize("numbers", [case.numbers for case in SMALL], ids=lambda numbers: numbers.sum)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
 @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
-def test_candidates_differ_and_begin_with_the_default(numbers: Any, vector_bytes: int) -> None:
+def test_candidates_differ_and_begin_with_the_default(case: Case, vector_bytes: int) -> None:
     """Vectors are those of the device, or half as wide."""
     traits = Traits(on_cpu=True, vector_bytes=vector_bytes, loose_pointers=True)
-    found = candidates(numbers, traits)
+    found = candidates(case, traits)
     assert len(set(found)) == len(found)
-    assert found[0] == default_variant(numbers, traits)
-    lanes = vector_bytes // np.dtype(numbers.sum).itemsize
+    assert found[0] == default_variant(case, traits)
+    lanes = vector_bytes // np.dtype(case.numbers.sum).itemsize
     assert {variant.vector_width for variant in found} == {lanes, lanes // 2}
 
 
 @given(
     rows=st.integers(1, 20),
     width=st.integers(16, 400),
-    variant=st.sampled_from(candidates(SMALL[0].numbers, TRAITS)),
+    variant=st.sampled_from(candidates(SMALL[0], TRAITS)),
 )
 def test_a_variant_is_fitted_to_its_output(rows: int, width: int, variant: Variant) -> None:
     """It never reaches beyond the output, is never larger, and a row takes no more spans than before."""
@@ -139,8 +139,7 @@ def test_large_stencils_take_smaller_programs() -> None:
     """A ball of 925 weights has too many places for the largest shape."""
     axis = np.arange(-6, 7) ** 2
     ball = Stencil.correlate((axis[:, None, None] + axis[:, None] + axis <= 36) * 1.0)
-    numbers = SMALL[0].numbers
-    job = strip_job(ball, np.empty((64, 64, 64), np.float32), numbers, TRAITS, default_variant(numbers, TRAITS))
+    job = strip_job(ball, np.empty((64, 64, 64), np.float32), SMALL[0].numbers, TRAITS, Variant(4, 4, 16))
     assert job
     assert job.unrolled_sums <= MAX_UNROLLED_SUMS < 2 * job.unrolled_sums
     assert render(job).count(" += part") == job.unrolled_sums
@@ -160,8 +159,7 @@ def test_large_stencils_take_smaller_programs() -> None:
 )
 def test_stencils_are_like_one_of_the_cases(shape: tuple[int, ...], label: str) -> None:
     """By their axes and their number of taps."""
-    assert case_label(Stencil.correlate(np.ones(shape)), SMALL[0].numbers) == label
-    assert label in {case.label for case in CASES}
+    assert case_of(Stencil.correlate(np.ones(shape)), SMALL[0].numbers).label == label
 
 
 def test_lines_keep_the_order_of_taps() -> None:
@@ -181,9 +179,9 @@ def test_variants_come_back_from_disk() -> None:
     assert Variants.recalled(INFO, TRAITS) == known
     stencil = Stencil.correlate(np.ones(case.extents))
     assert known.best(stencil, case.numbers) == Variant(6, 4, 16)
-    assert known.best(Stencil.correlate(np.ones(other.extents)), other.numbers) == Variant(4, 4, 16)
+    assert known.best(Stencil.correlate(np.ones(other.extents)), other.numbers) == default_variant(other, TRAITS)
     narrow = Traits(on_cpu=True, vector_bytes=16, loose_pointers=True)
-    assert Variants.recalled(INFO, narrow).best(stencil, case.numbers) == default_variant(case.numbers, narrow)
+    assert Variants.recalled(INFO, narrow).best(stencil, case.numbers) == default_variant(case, narrow)
 
 
 @pytest.mark.parametrize(

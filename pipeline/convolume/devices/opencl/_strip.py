@@ -95,6 +95,11 @@ class StripJob(Job):
         return self.pattern.shape[1] * self.pattern.shape[2]
 
     @property
+    def walks_along_x(self) -> bool:
+        """Say whether a work item walks along x: on other axes it would meet no line twice."""
+        return self.pattern.shape[1] == 1
+
+    @property
     def cache_line_voxels(self) -> int:
         """Voxels of the source in a line of the cache."""
         return CACHE_LINE_BYTES // np.dtype(self.numbers.source).itemsize
@@ -145,14 +150,15 @@ def strip_job(stencil: Stencil, target: Array, numbers: Numbers, traits: Traits,
 def strip_arguments(source: Array, stencil: Stencil, target: Array, job: StripJob) -> Arguments:
     """Return what the strip program is called with."""
     lines = lines_of(stencil)
-    axis = lines.axis
-    step_axis = _step_axis(stencil, axis)
+    axis, spans = lines.axis, -(-target.shape[-1] // job.span)
+    step_axis = None if job.walks_along_x else _step_axis(stencil, axis)
     axes, count = outer_axes(source, target, tuple(a for a in range(source.ndim - 1) if a not in {axis, step_axis}))
     source_pitches, target_pitches = pitches(source), pitches(target)
     height, width = target.shape[axis], target.shape[-1]
-    length = 1 if step_axis is None else target.shape[step_axis]
+    length, steps = spans, (0, 0)
+    if step_axis is not None:
+        length, steps = target.shape[step_axis], (source_pitches[step_axis], target_pitches[step_axis])
     parts = -(-length // MOST_STEPS)
-    steps = (0, 0) if step_axis is None else (source_pitches[step_axis], target_pitches[step_axis])
     numbers: tuple[np.generic, ...] = (
         *map(np.int32, (len(axes) // 3, width, height, length, parts)),
         *map(np.int64, (source_pitches[axis], target_pitches[axis], *steps)),
@@ -162,7 +168,7 @@ def strip_arguments(source: Array, stencil: Stencil, target: Array, job: StripJo
         lines.starts @ source_pitches,
         axes,
         numbers,
-        (-(-width // job.span), -(-height // job.rows), parts * count),
+        (1 if job.walks_along_x else spans, -(-height // job.rows), parts * count),
     )
 
 
@@ -187,10 +193,9 @@ def lines_of(stencil: Stencil) -> Lines:
     return Lines(axis, starts, weights, Pattern.of(weights))
 
 
-def _step_axis(stencil: Stencil, axis: int) -> int | None:
-    """Return the axis along which work items walk: where steps share lines, if there is such."""
-    others = [other for other in range(stencil.ndim - 1) if other != axis]
-    return max(others, key=lambda other: (stencil.shape[other] > 1, other), default=None)
+def _step_axis(stencil: Stencil, axis: int) -> int:
+    """Return the axis along which work items walk: the last one on which steps share lines."""
+    return max(other for other in range(axis + 1, stencil.ndim - 1) if stencil.shape[other] > 1)
 
 
 @lru_cache(maxsize=256)

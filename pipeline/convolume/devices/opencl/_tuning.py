@@ -42,7 +42,7 @@ def tune(info: DeviceInfo, tell: Callable[[str], None]) -> tuple[VariantRecord, 
 
 
 def _tuned(info: DeviceInfo, case: Case, known: Variants, tell: Callable[[str], None]) -> Iterator[VariantRecord]:
-    first, *others = candidates(case.numbers, known.traits)
+    first, *others = candidates(case, known.traits)
     refused = known.skipped.setdefault(case.label, {})
     for variant in others:
         if variant not in refused and (reason := _trial.refusal(info, case, variant)):

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
 
-__all__ = ["CASES", "Case", "Variant", "Variants", "candidates", "case_label", "default_variant"]
+__all__ = ["CASES", "Case", "Variant", "Variants", "candidates", "case_of", "default_variant"]
 
-# Rows and vectors. Where nothing was timed, the first is taken with 32 registers, the second with 16.
-SHAPES = ((4, 4), (4, 2), (6, 4), (8, 2), (6, 2))
+# Rows and vectors. Their sums fit 32 registers; where there are but 16, the small shape comes first in every case.
+SMALL, LARGE = (4, 2), (4, 4)
+SHAPES = (SMALL, LARGE, (6, 4), (8, 2), (6, 2))
 SHAPE_OF_HALF_VECTORS = (4, 4)
 BYTES_WITH_32_REGISTERS = 64
-# Stencils up to so many taps behave like those of this extent.
-CUBES = ((64, 3), (216, 5))
-LARGE_CUBE, CUBE_AXES = 7, 3
-PLANE = "1x7x7"
+# Stencils of three axes and more, up to so many taps, are like these.
+PLANE, LARGEST = (1, 7, 7), (7, 7, 7)
+CUBES = ((64, (3, 3, 3)), (216, (5, 5, 5)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,55 +80,57 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A correlation that is timed for all that are like it."""
+    """A correlation that is timed for all that are like it, and the shape that is taken where nothing was timed."""
 
     extents: tuple[int, int, int]
+    shape: tuple[int, int]
     numbers: Numbers
     precision: Precision
 
     @property
     def label(self) -> str:
-        """What `case_label` calls it."""
+        """Its name on disk and in tables."""
         return f"{'x'.join(map(str, self.extents))} {self.numbers.sum}"
 
 
 CASES = tuple(
-    Case(extents, *numbers)
+    Case(extents, shape, *numbers)
     for numbers in (
         (Numbers("float32", "float32", "float32", exact=False), Precision.SINGLE),
         # Integer outputs of `convolume.ndimage` are summed so.
         (Numbers("uint16", "float64", "uint16", exact=True), Precision.SCIPY),
     )
-    for extents in ((3, 3, 3), (5, 5, 5), (7, 7, 7), (1, 7, 7))
+    for extents, shape in (((3, 3, 3), SMALL), ((5, 5, 5), LARGE), (LARGEST, LARGE), (PLANE, SMALL))
 )
+_CASES = {(case.extents, case.numbers.sum): case for case in CASES}
 
 
-def case_label(stencil: Stencil, numbers: Numbers) -> str:
-    """Return the label of the case that a stencil is like.
+def case_of(stencil: Stencil, numbers: Numbers) -> Case:
+    """Return the case that a stencil is like.
 
     Examples
     --------
     >>> from convolume.stencil import Stencil
-    >>> case_label(Stencil.correlate([[1.0] * 9] * 5), Numbers("uint8", "float32", "float32", exact=False))
+    >>> case_of(Stencil.correlate([[1.0] * 9] * 5), Numbers("uint8", "float32", "float32", exact=False)).label
     '1x7x7 float32'
     """
-    if sum(extent > 1 for extent in stencil.shape) < CUBE_AXES:
-        return f"{PLANE} {numbers.sum}"
-    extent = next((extent for most, extent in CUBES if stencil.tap_count <= most), LARGE_CUBE)
-    return f"{extent}x{extent}x{extent} {numbers.sum}"
+    if sum(extent > 1 for extent in stencil.shape) < len(LARGEST):
+        return _CASES[PLANE, numbers.sum]
+    extents = next((extents for most, extents in CUBES if stencil.tap_count <= most), LARGEST)
+    return _CASES[extents, numbers.sum]
 
 
-def candidates(numbers: Numbers, traits: Traits) -> tuple[Variant, ...]:
+def candidates(case: Case, traits: Traits) -> tuple[Variant, ...]:
     """Return the variants that are timed on a device, the one of devices that were not tuned first."""
-    width = vector_width(numbers, traits)
-    shapes = SHAPES if traits.vector_bytes >= BYTES_WITH_32_REGISTERS else (SHAPES[1], SHAPES[0], *SHAPES[2:])
-    whole = tuple(Variant(*shape, width) for shape in shapes)
+    width = vector_width(case.numbers, traits)
+    first = case.shape if traits.vector_bytes >= BYTES_WITH_32_REGISTERS else SMALL
+    whole = tuple(Variant(*shape, width) for shape in sorted(SHAPES, key=lambda shape: shape != first))
     return (*whole, Variant(*SHAPE_OF_HALF_VECTORS, width // 2)) if width > 1 else whole
 
 
-def default_variant(numbers: Numbers, traits: Traits) -> Variant:
+def default_variant(case: Case, traits: Traits) -> Variant:
     """Return the variant of a device that was not tuned."""
-    return candidates(numbers, traits)[0]
+    return candidates(case, traits)[0]
 
 
 @dataclass
@@ -173,10 +175,11 @@ class Variants:
 
     def best(self, stencil: Stencil, numbers: Numbers) -> Variant:
         """Return the variant for a stencil."""
-        return self.chosen.get(case_label(stencil, numbers)) or default_variant(numbers, self.traits)
+        case = case_of(stencil, numbers)
+        return self.chosen.get(case.label) or default_variant(case, self.traits)
 
     def _take(self, case: Case, entry: dict[str, object]) -> None:
-        named = {str(variant): variant for variant in candidates(case.numbers, self.traits)}
+        named = {str(variant): variant for variant in candidates(case, self.traits)}
         chosen, skipped = entry.get("chosen"), entry.get("skipped")
         if isinstance(chosen, str) and chosen in named:
             self.chosen[case.label] = named[chosen]

@@ -1,5 +1,5 @@
 // One stencil: a work item computes {{ job.rows }} rows, neighbours along the stencil's first axis, x {{ job.vectors }} vectors of {{ job.vector_width }} voxels
-// at a time, and walks along another axis. A loaded vector serves every row that needs it; weights that are zero do not appear.
+// at a time, and walks along {{ "x" if job.walks_along_x else "another axis" }}. A loaded vector serves every row that needs it; weights that are zero do not appear.
 {% include "common.cl" %}
 {% set span, target_vector = job.vector_width * job.vectors, job.target_type ~ job.vector_width %}
 {% if job.loose_pointers %}
@@ -22,20 +22,22 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     long source_start = 0, target_start = 0;
     find_row(get_global_id(2) / parts, axis_count, axes, &source_start, &target_start);
     // The last rows and the last span are shifted back over their neighbours: the same voxels again, to the same bits.
-    const long x = min((int)get_global_id(0) * {{ span }}, width - {{ span }});
     const long row = min((int)get_global_id(1) * {{ job.rows }}, height - {{ job.rows }});
     const long part = get_global_id(2) % parts, first = length * part / parts, stop = length * (part + 1) / parts;
-    source += source_start + row * source_pitch + first * source_step + x;
-    target += target_start + row * target_pitch + first * target_step + x;
+    source += source_start + row * source_pitch;
+    target += target_start + row * target_pitch;
 
-    for (long step = first; step < stop; step++, source += source_step, target += target_step) {
+    for (long step = first; step < stop; step++) {
+        const long x = min((int){{ "step" if job.walks_along_x else "get_global_id(0)" }} * {{ span }}, width - {{ span }});
+        __global const source_t *here = source + step * source_step + x;
+        __global target_t *there = target + step * target_step + x;
 {% for row in range(job.rows) %}
         sums_t {% for v in range(job.vectors) %}sum{{ row }}_{{ v }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
 
 {% endfor %}
 {% for runs in job.planes %}
         {
-            __global const source_t *plane = source + {{ loop.index0 }} * source_pitch;
+            __global const source_t *plane = here + {{ loop.index0 }} * source_pitch;
 {% for run in runs %}
 {% if run.stop - run.first > 1 %}
 #pragma unroll 1
@@ -57,7 +59,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endfor %}
             }
 {% endfor %}
-{% if runs %}
+{% if runs and not job.walks_along_x %}
             // What the next step reads first.
 {% for x in range(0, span + job.line_weights - 1, job.cache_line_voxels) %}
             PREFETCH(plane + lines[{{ runs[-1].stop - 1 }}] + source_step + {{ x }});
@@ -68,7 +70,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 
 {% for row in range(job.rows) %}
 {% for v in range(job.vectors) %}
-        STORE_LAST(target + {{ row }} * target_pitch + {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
+        STORE_LAST(there + {{ row }} * target_pitch + {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
 {% endfor %}
 {% endfor %}
     }
