@@ -116,9 +116,8 @@ class OpenCLDevice(Device):
         """Return the source of the program for a stencil; the specialised one where there is one."""
         numbers = self._numbers(np.dtype(dtypes[0]), np.dtype(dtypes[1]), precision)
         traits = traits_of(find(self.info.identifier))
-        target = np.empty(shape, dtype=numbers.target)
         variant = Variants.recalled(self.info, traits).best(stencil, numbers)
-        job = strip_job(stencil, target, numbers, traits, variant)
+        job = strip_job(stencil, shape, numbers, traits, variant)
         return render(job or generic_job(stencil, numbers, traits))
 
     def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
@@ -169,7 +168,7 @@ class OpenCLDevice(Device):
 
     def _special_job(self, state: _State, stencil: Stencil, target: Array, numbers: Numbers) -> StripJob | None:
         """Return the job of the program made for a stencil, where there is one and it pays."""
-        job = strip_job(stencil, target, numbers, state.traits, state.variants.best(stencil, numbers))
+        job = strip_job(stencil, target.shape, numbers, state.traits, state.variants.best(stencil, numbers))
         if job is None:
             return None
         threshold = self._specialise_from * job.unrolled_sums

@@ -75,14 +75,11 @@ class StripJob(Job):
         Of the variant.
     pattern : Pattern
         Of the stencil, as `Lines` cuts it.
-    streams : bool
-        Results are stored past the cache.
     """
 
     template: ClassVar[str] = "strip.cl"
     rows: int
     pattern: Pattern
-    streams: bool
 
     @property
     def line_weights(self) -> int:
@@ -129,19 +126,20 @@ class Lines:
     pattern: Pattern
 
 
-def strip_job(stencil: Stencil, target: Array, numbers: Numbers, traits: Traits, variant: Variant) -> StripJob | None:
-    """Return the job for a stencil and an output like this; None where no program of its own serves."""
-    if not traits.on_cpu or target.shape[-1] < variant.vector_width or target.ndim == 1 or stencil.by_lines:
+def strip_job(
+    stencil: Stencil, shape: tuple[int, ...], numbers: Numbers, traits: Traits, variant: Variant
+) -> StripJob | None:
+    """Return the job for a stencil and an output of this shape; None where no program of its own serves."""
+    if not traits.on_cpu or shape[-1] < variant.vector_width or len(shape) == 1 or stencil.by_lines:
         return None
     if stencil.shape[-1] == stencil.size:
         # Rows share nothing along x: the generic program is as fast.
         return None
     lines = lines_of(stencil)
     common = (numbers, traits.on_cpu, traits.loose_pointers, variant.vector_width)
-    streams = traits.loose_pointers and is_aligned(target, variant.vector_width)
     for smaller in variant.smaller():
-        fitted = smaller.fitted(target.shape[lines.axis], target.shape[-1])
-        job = StripJob(*common, fitted.vectors, fitted.rows, lines.pattern, streams)
+        fitted = smaller.fitted(shape[lines.axis], shape[-1])
+        job = StripJob(*common, fitted.vectors, fitted.rows, lines.pattern)
         if job.unrolled_sums <= MAX_UNROLLED_SUMS:
             return job
     return None
@@ -170,13 +168,6 @@ def strip_arguments(source: Array, stencil: Stencil, target: Array, job: StripJo
         numbers,
         (1 if job.walks_along_x else spans, -(-height // job.rows), parts * count),
     )
-
-
-def is_aligned(out: Array, width: int) -> bool:
-    """Say whether every vector of so many voxels of `out` lies at a multiple of its size."""
-    vector_bytes = width * out.itemsize
-    starts = (out.ctypes.data, out.shape[-1] * out.itemsize, *out.strides[:-1])
-    return all(start % vector_bytes == 0 for start in starts)
 
 
 @lru_cache(maxsize=256)

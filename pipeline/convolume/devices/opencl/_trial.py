@@ -7,14 +7,12 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convolume.devices.opencl._device import OpenCLDevice
 from convolume.devices.opencl._discovery import find, traits_of
-from convolume.devices.opencl._strip import CACHE_LINE_BYTES
 from convolume.devices.opencl._variants import CASES, Case, Variant, Variants
 from convolume.errors import DeviceError
 from convolume.records import DeviceInfo
@@ -23,7 +21,7 @@ from convolume.stencil import Stencil
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["correlation_of", "refusal", "target_of"]
+__all__ = ["correlation_of", "refusal"]
 
 LIMIT_S = 60.0
 # What the process says when it is up: what goes wrong from here on is the variant's doing.
@@ -67,15 +65,6 @@ def correlation_of(case: Case, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.g
     return padded, stencil
 
 
-def target_of(case: Case, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
-    """Return an array for the result that begins with a line of the cache, as those of runs do."""
-    dtype = np.dtype(case.numbers.target)
-    size_bytes = prod(shape) * dtype.itemsize
-    memory = np.empty(size_bytes + CACHE_LINE_BYTES, np.uint8)
-    start = -memory.ctypes.data % CACHE_LINE_BYTES
-    return memory[start : start + size_bytes].view(dtype).reshape(shape)
-
-
 def main() -> None:
     """Compile a variant, and compare what it computes with the generic program."""
     request = json.load(sys.stdin)
@@ -90,7 +79,7 @@ def main() -> None:
     devices = (OpenCLDevice(info, NEVER), OpenCLDevice(info, 0, Variants(traits, {case.label: variant})))
     outs = []
     for device in devices:
-        outs.append(target_of(case, shape))
+        outs.append(np.empty(shape, case.numbers.target))
         try:
             device.correlate(padded, stencil, outs[-1], case.precision)
         except DeviceError as error:

@@ -1,17 +1,11 @@
 // One stencil: a work item computes {{ job.rows }} rows, neighbours along the stencil's first axis, x {{ job.vectors }} vectors of {{ job.vector_width }} voxels
 // at a time, and walks along {{ "x" if job.walks_along_x else "another axis" }}. A loaded vector serves every row that needs it; weights that are zero do not appear.
 {% include "common.cl" %}
-{% set span, target_vector = job.vector_width * job.vectors, job.target_type ~ job.vector_width %}
+{% set span = job.vector_width * job.vectors %}
 {% if job.loose_pointers %}
 #define PREFETCH(place) __builtin_prefetch((const void *)(ulong)(place), 0, 2)
 {% else %}
 #define PREFETCH(place)
-{% endif %}
-{% if job.streams %}
-// Past the cache: an ordinary store would read the line first.
-#define STORE_LAST(place, sums) __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)(place))
-{% else %}
-#define STORE_LAST(place, sums) STORE(place, sums)
 {% endif %}
 
 __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -70,7 +64,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 
 {% for row in range(job.rows) %}
 {% for v in range(job.vectors) %}
-        STORE_LAST(there + {{ row }} * target_pitch + {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
+        STORE(there + {{ row }} * target_pitch + {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
 {% endfor %}
 {% endfor %}
     }
