@@ -23,6 +23,8 @@ SMALL, LARGE = (4, 2), (4, 4)
 SHAPES = (SMALL, LARGE, (6, 4), (8, 2), (6, 2))
 SHAPE_OF_HALF_VECTORS = (4, 4)
 BYTES_WITH_32_REGISTERS = 64
+# With fewer sums a program of its own is hardly faster than the generic one.
+LEAST_SUMS = 2
 # Stencils of three axes and more, up to so many taps, are like these.
 PLANE, LARGEST = (1, 7, 7), (7, 7, 7)
 CUBES = ((64, (3, 3, 3)), (216, (5, 5, 5)))
@@ -73,7 +75,7 @@ class Variant:
         """Yield it, and what needs ever smaller programs."""
         rows, vectors = self.rows, self.vectors
         yield self
-        while rows * vectors > 1:
+        while rows * vectors > LEAST_SUMS:
             rows, vectors = (rows, vectors // 2) if vectors > rows // 2 else (rows // 2, vectors)
             yield Variant(rows, vectors, self.vector_width)
 
