@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
     from convolume.devices._selection import DeviceChoice
     from convolume.planning.plan import Plan, PlannedOutput
-    from convolume.records import DeviceInfo, OutputRecord, RunRecord
+    from convolume.records import DeviceInfo, OutputRecord, RunRecord, VariantRecord
 
-__all__ = ["devices_text", "plan_text", "summary"]
+__all__ = ["devices_text", "plan_text", "summary", "tuning_text"]
 
 # Columns of labels are as wide as the longest of them, within these.
 _NARROWEST, _WIDEST = 9, 18
@@ -105,6 +106,28 @@ def devices_text(devices: Sequence[DeviceInfo], choice: DeviceChoice | None, wid
     if choice:
         reasons = [choice.reason, *(f"not {name}: {why}" for name, why in choice.rejected)]
         lines += ["", *labelled("taken", [choice.info.name, *reasons], _NARROWEST, width)]
+    return "\n".join(lines)
+
+
+def tuning_text(device: DeviceInfo, records: Sequence[VariantRecord]) -> str:
+    """Return a table of the shapes of programs that were timed, an asterisk at each that is taken.
+
+    Parameters
+    ----------
+    device : DeviceInfo
+        The device.
+    records : sequence of VariantRecord
+        Kind of stencils by kind of stencils.
+    """
+    if not records:
+        return printable(f"{device.name}: its programs have one shape, there is nothing to time")
+    longest = max(len(record.variant) for record in records)
+    lines = [printable(device.name)]
+    for stencil, group in groupby(records, key=lambda record: record.stencil):
+        lines += ["", stencil]
+        for record in group:
+            found = f"skipped: {printable(record.skipped)}" if record.skipped else f"{record.gflops:6.0f} GFLOP/s"
+            lines.append(f"{'*' if record.is_chosen else ' '} {record.variant:{longest}}  {found}")
     return "\n".join(lines)
 
 

@@ -17,9 +17,10 @@ from convolume.devices import Device, Pass
 from convolume.devices.opencl import _memory
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
 from convolume.devices.opencl._discovery import find, shares_memory, traits_of
-from convolume.devices.opencl._jobs import Job, Numbers, StripJob, render
+from convolume.devices.opencl._jobs import Job, Numbers, render
 from convolume.devices.opencl._programs import Programs, own_errors
-from convolume.devices.opencl._strip import strip_arguments, strip_job
+from convolume.devices.opencl._strip import StripJob, strip_arguments, strip_job
+from convolume.devices.opencl._variants import Variants
 from convolume.devices.opencl._walk import WalkJob, walks_of
 from convolume.errors import DeviceError
 from convolume.numerics import Precision, working_dtype
@@ -51,6 +52,8 @@ class OpenCLDevice(Device):
         One of `convolume.devices.opencl.available`, of this or another process.
     specialise_from : int
         Multiply-adds done, for each one that is unrolled, from which a stencil gets a program of its own.
+    variants : Variants, optional
+        The shapes of programs; those that were found the fastest, unless told otherwise.
 
     Raises
     ------
@@ -58,9 +61,11 @@ class OpenCLDevice(Device):
         This process has no such device.
     """
 
-    def __init__(self, info: DeviceInfo, specialise_from: int = SPECIALISE_FROM) -> None:
+    def __init__(
+        self, info: DeviceInfo, specialise_from: int = SPECIALISE_FROM, variants: Variants | None = None
+    ) -> None:
         self.info = info
-        self._specialise_from = specialise_from
+        self._specialise_from, self._variants = specialise_from, variants
         self._state: _State | None = None
         self._open = threading.Lock()
 
@@ -102,7 +107,8 @@ class OpenCLDevice(Device):
         return bool(launches)
 
     def _strips(self, state: _State, step: Pass, source: Array, target: Array, numbers: Numbers) -> list[Launch]:
-        job = strip_job(step, source, target, numbers, state.traits)
+        variant = state.variants.best(step.stencil, numbers)
+        job = strip_job(step, source, target, numbers, state.traits, variant)
         sums = step.stencil.tap_count * target.size
         if job is None or not state.pays(job, sums, self._specialise_from * job.unrolled_sums):
             return []
@@ -130,7 +136,8 @@ class OpenCLDevice(Device):
         numbers = self._numbers(np.dtype(dtypes[0]), np.dtype(dtypes[1]), precision)
         traits = traits_of(find(self.info.identifier))
         source, out = np.empty(stencil.halo.outer(shape), dtypes[0]), np.empty(shape, dtypes[1])
-        special = strip_job(_as_it_lies(stencil, source), source, out, numbers, traits)
+        variant = Variants.recalled(self.info, traits).best(stencil, numbers)
+        special = strip_job(_as_it_lies(stencil, source), source, out, numbers, traits, variant)
         return render(special or generic_job(stencil, numbers, traits))
 
     def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
@@ -183,7 +190,7 @@ class OpenCLDevice(Device):
         # A context does not survive a fork: a child asks anew, and is refused where it would hang.
         with self._open:
             if self._state is None or self._state.process != os.getpid():
-                self._state = _State(self.info)
+                self._state = _State(self.info, self._variants)
             return self._state
 
 
@@ -205,10 +212,11 @@ def _as_it_lies(stencil: Stencil, padded: Array) -> Pass:
 class _State:
     """What is opened for a device in one process."""
 
-    def __init__(self, info: DeviceInfo) -> None:
+    def __init__(self, info: DeviceInfo, variants: Variants | None) -> None:
         device = find(info.identifier)
         self.process = os.getpid()
         self.info, self.traits = info, traits_of(device)
+        self.variants = variants or Variants.recalled(info, self.traits)
         self.memory: _memory.Memory = _memory.HostPointers() if shares_memory(device) else _memory.Uploads()
         # What PoCL allows changes from process to process.
         self.max_allocation_bytes = min(info.max_allocation_bytes, int(device.max_mem_alloc_size))

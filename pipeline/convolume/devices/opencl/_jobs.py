@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["Column", "GenericJob", "Job", "Numbers", "Run", "StripJob", "Traits"]
+__all__ = ["GenericJob", "Job", "Numbers", "Traits", "render"]
 
 OPENCL_TYPES = {
     "bool": "uchar",
@@ -56,38 +53,6 @@ class Numbers:
     sum: str
     target: str
     exact: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One vector that is loaded from a line, and the ``(row, y)`` of rows and weights that use it."""
-
-    x: int
-    uses: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Neighbouring planes of a stencil, ``first … stop``, whose weights differ from zero at the same ``(y, x)``."""
-
-    first: int
-    stop: int
-    pattern: tuple[tuple[int, int], ...]
-
-    def lines(self, rows: int) -> list[list[Column]]:
-        """Return what is loaded from every line that one of so many neighbouring rows needs.
-
-        A row meets its weights in ascending y and x: the order of summation.
-        """
-        height = max(y for y, _ in self.pattern) + 1
-        return [list(self._columns(line, rows)) for line in range(height + rows - 1)]
-
-    def _columns(self, line: int, rows: int) -> Iterator[Column]:
-        needed = set(self.pattern)
-        for x in sorted({x for _, x in self.pattern}):
-            uses = tuple((row, line - row) for row in range(rows) if (line - row, x) in needed)
-            if uses:
-                yield Column(x, uses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,42 +114,6 @@ class GenericJob(Job):
 
     template: ClassVar[str] = "generic.cl"
     by_lines: bool
-
-
-@dataclass(frozen=True, slots=True)
-class StripJob(Job):
-    """A program for stencils with the same pattern of zeros; the weights are arguments.
-
-    Parameters
-    ----------
-    rows : int
-        Rows along y that a work item owns.
-    lines, weights_a_line : int
-        Extents of the stencil along y and x.
-    runs : tuple of Run
-        Its planes.
-    """
-
-    template: ClassVar[str] = "strip.cl"
-    rows: int
-    lines: int
-    weights_a_line: int
-    runs: tuple[Run, ...]
-
-    @property
-    def planes(self) -> int:
-        """Planes of the stencil that hold weights."""
-        return self.runs[-1].stop
-
-    @property
-    def lines_read(self) -> int:
-        """Lines of each plane that the owned rows need."""
-        return self.lines + self.rows - 1
-
-    @property
-    def unrolled_sums(self) -> int:
-        """Multiply-adds that stand in the source; compiling takes a millisecond or two for each."""
-        return self.rows * self.vectors * sum(len(run.pattern) for run in self.runs)
 
 
 @cache

@@ -1,98 +1,205 @@
-"""One correlation with a program of its own, faces and all: what `strip.cl` is made for and told."""
+"""Correlations by a program of their own: what `strip.cl` is made for and told."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from convolume.boundary import OUTSIDE, longest_run
-from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, pitches, vector_width
-from convolume.devices.opencl._jobs import Numbers, Run, StripJob, Traits
+from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, pitches
+from convolume.devices.opencl._jobs import Job, Numbers, Traits
 
 if TYPE_CHECKING:
     from convolume.devices import Pass
+    from convolume.devices.opencl._variants import Variant
     from convolume.stencil import Stencil
 
-__all__ = ["strip_arguments", "strip_job"]
+__all__ = ["StripJob", "strip_arguments", "strip_job"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
 Places = npt.NDArray[np.int64]
 
-MAX_UNROLLED_SUMS = 2800
-ROWS = (1, 2, 4, 8)
+# Multiply-adds that stand in a program; compiling takes a millisecond or two for each.
+MAX_UNROLLED_SUMS = 2400
 # Work items for each processor, so that none waits for the others.
 ITEMS_A_UNIT = 8
+CACHE_LINE_BYTES = 64
+# With more, a program has time to read the lines that it stores to.
+MOST_TAPS_TO_STREAM = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A place x on a line whose vectors are loaded, and the ``(row, plane)`` of rows and weights that use them."""
+
+    x: int
+    uses: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring lines, ``first … stop``, that are used alike."""
+
+    first: int
+    stop: int
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Which weights of a stencil differ from zero: bytes, packed, of a shape of planes, lines and x."""
+
+    shape: tuple[int, int, int]
+    packed: bytes
+
+    @classmethod
+    def of(cls, weights: Array) -> Pattern:
+        """Return the pattern of weights."""
+        planes, lines, columns = weights.shape
+        return cls((planes, lines, columns), np.packbits(weights != 0).tobytes())
+
+    def filled(self) -> npt.NDArray[np.bool_]:
+        """Return it as an array."""
+        count = int(np.prod(self.shape))
+        bits = np.unpackbits(np.frombuffer(self.packed, np.uint8), count=count)
+        return bits.reshape(self.shape).astype(bool)
 
 
 @dataclass(frozen=True)
-class Planes:
-    """A stencil cut into planes of (y, x): y is its last axis before x with more than one weight."""
+class StripJob(Job):
+    """A program for stencils with the same pattern of zeros; the weights are arguments.
 
-    y_axis: int
+    Parameters
+    ----------
+    rows : int
+        Of the variant.
+    pattern : Pattern
+        Of the stencil, as `Lines` cuts it.
+    """
+
+    template: ClassVar[str] = "strip.cl"
+    rows: int
+    pattern: Pattern
+
+    @property
+    def lines(self) -> int:
+        """Lines of a plane of the stencil."""
+        return self.pattern.shape[1]
+
+    @property
+    def line_weights(self) -> int:
+        """Weights of a line, zeros included."""
+        return self.pattern.shape[2]
+
+    @property
+    def plane_weights(self) -> int:
+        """Weights of a plane, zeros included."""
+        return self.lines * self.line_weights
+
+    @property
+    def line_voxels(self) -> int:
+        """Voxels of a line that a span of outputs reads."""
+        return self.span + self.line_weights - 1
+
+    @property
+    def cache_line_voxels(self) -> int:
+        """Voxels of the source in a line of the cache."""
+        return CACHE_LINE_BYTES // np.dtype(self.numbers.source).itemsize
+
+    @cached_property
+    def planes(self) -> tuple[tuple[Run, ...], ...]:
+        """What is done with each plane of the source that one of the rows needs."""
+        filled = self.pattern.filled()
+        return tuple(_runs(filled, plane, self.rows) for plane in range(len(filled) + self.rows - 1))
+
+    @property
+    def scratch_voxels(self) -> int:
+        """Voxels of the lines that a work item fills."""
+        return self.lines * (self.pattern.shape[0] + self.rows - 1) * self.line_voxels
+
+    @property
+    def unrolled_sums(self) -> int:
+        """Multiply-adds that stand in the source."""
+        return self.vectors * _sums(self.pattern, self.rows)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A stencil cut into lines along x, plane by plane of its first axis that has more than one weight.
+
+    `starts` has the place of each line in the plane, as offsets on all axes; `weights` the shape of the `pattern`.
+    """
+
+    axis: int
     starts: Places
     weights: npt.NDArray[np.float64]
-    runs: tuple[Run, ...]
+    pattern: Pattern
 
 
-def strip_job(step: Pass, source: Array, out: Array, numbers: Numbers, traits: Traits) -> StripJob | None:
-    """Return the specialised job for a pass; None where it does not pay or fit."""
-    stencil, width = step.stencil, vector_width(numbers, traits)
-    if not traits.on_cpu or width == 1 or out.shape[-1] < width or out.ndim == 1 or stencil.by_lines:
+def strip_job(
+    step: Pass, source: Array, out: Array, numbers: Numbers, traits: Traits, variant: Variant
+) -> StripJob | None:
+    """Return the job for a pass; None where no program of its own serves."""
+    stencil = step.stencil
+    if not traits.on_cpu or out.shape[-1] < variant.vector_width or out.ndim == 1 or stencil.by_lines:
         return None
     if any(is_lost(places, step.cval, source.dtype, numbers) for places in step.places):
         return None
-    planes = planes_of(stencil)
-    rows = max(count for count in ROWS if count <= out.shape[planes.y_axis])
-    common = (numbers, traits.on_cpu, traits.loose_pointers, width, 1, can_stream(out, width, traits))
-    _, lines, weights_a_line = planes.weights.shape
-    job = StripJob(*common, rows, lines, weights_a_line, planes.runs)
-    return job if job.unrolled_sums <= MAX_UNROLLED_SUMS else None
+    lines = lines_of(stencil)
+    streams = stencil.tap_count <= MOST_TAPS_TO_STREAM and can_stream(out, variant.vector_width, traits)
+    for smaller in variant.smaller():
+        fitted = smaller.fitted(out.shape[lines.axis], out.shape[-1])
+        common = (numbers, traits.on_cpu, traits.loose_pointers, variant.vector_width, fitted.vectors, streams)
+        job = StripJob(*common, fitted.rows, lines.pattern)
+        if job.unrolled_sums <= MAX_UNROLLED_SUMS:
+            return job
+    return None
 
 
 def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, compute_units: int) -> Arguments:
     """Return what the strip program is called with."""
-    planes, y_axis = planes_of(step.stencil), planes_of(step.stencil).y_axis
+    lines = lines_of(step.stencil)
     from_pitch, to_pitch = pitches(source), pitches(target)
-    outer = [axis for axis in range(source.ndim - 1) if axis != y_axis]
-    # One entry for each step of the walk over the outer axes, and each plane.
-    plane_places = _sum_of_places(
+    outer = [axis for axis in range(source.ndim - 1) if axis != lines.axis]
+    # One entry for each step over the outer axes, and each line.
+    line_places = _sum_of_places(
         [
-            _offsets(step.places[axis][np.add.outer(np.arange(target.shape[axis]), planes.starts[:, axis])], pitch)
+            _offsets(step.places[axis][np.add.outer(np.arange(target.shape[axis]), lines.starts[:, axis])], pitch)
             for axis, pitch in zip(outer, from_pitch[outer], strict=True)
         ],
-        len(planes.starts),
+        job.lines,
     )
     targets = _sum_of_places([np.arange(target.shape[axis])[:, np.newaxis] * to_pitch[axis] for axis in outer], 1)
     columns = step.places[-1]
-    parts = _parts(columns, target.shape[-1], job)
-    places = [plane_places.ravel(), _offsets(step.places[y_axis], from_pitch[y_axis]), columns, targets.ravel()]
-    height, depth = target.shape[y_axis], len(targets)
-    groups = -(-height // job.rows)
-    segments = max(1, min(depth, ITEMS_A_UNIT * compute_units // groups))
-    line_pitch = sum(part.line_voxels(job) for part in parts)
-    scratch_pitch = job.planes * job.lines_read * line_pitch
+    spans = _spans(columns, target.shape[-1], job)
+    planes = _offsets(step.places[lines.axis], from_pitch[lines.axis])
+    height, steps, groups = target.shape[lines.axis], len(targets), -(-target.shape[lines.axis] // job.rows)
+    # Along outer axes lines are met again, if there are several; else a work item takes all spans of a row.
+    spans_an_item = 1 if job.lines > 1 else len(spans)
+    lanes = len(spans) // spans_an_item
+    parts = min(steps, -(-ITEMS_A_UNIT * compute_units // (lanes * groups)))
+    copies = sum(span.copy >= 0 for span in spans)
     with np.errstate(all="ignore"):
         return Arguments(
             (
-                planes.weights.astype(job.numbers.sum),
-                np.concatenate(places).astype(np.int64),
-                np.array([dataclasses.astuple(part) for part in parts], np.int32),
+                lines.weights.astype(job.numbers.sum),
+                np.concatenate([line_places.ravel(), targets.ravel(), planes, columns]).astype(np.int64),
+                np.array([dataclasses.astuple(span) for span in spans], np.int32),
                 np.full(len(columns), step.cval).astype(source.dtype),
             ),
             (
-                *map(np.int32, (len(parts), depth, height, len(columns))),
-                np.int64(to_pitch[y_axis]),
-                *map(np.int32, (scratch_pitch, line_pitch)),
+                *map(np.int32, (steps, spans_an_item, len(spans), copies, height)),
+                np.int64(to_pitch[lines.axis]),
             ),
-            (groups, segments),
-            max(1, groups * segments * scratch_pitch) * source.itemsize,
+            (lanes, groups, parts),
+            max(1, parts * groups * copies * job.scratch_voxels) * source.itemsize,
         )
 
 
@@ -111,67 +218,76 @@ def _sum_of_places(axes: list[Places], columns: int) -> Places:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Some columns of all rows: outputs ``begin … stop``, and how what they read is found.
+class Span:
+    """Outputs of a row from `x` on, and how the columns that they read are found.
 
-    Columns ``low … high`` stand side by side in the source. A column stands `shift` from its number: in the source, or,
-    where a part is filled, in a line that holds all such parts of a row.
+    Columns ``low … high`` stand side by side in the source, `shift` from their number. A span that needs others, too,
+    is read from filled copies: the number of such spans before it is `copy`, -1 elsewhere.
     """
 
-    begin: int
-    stop: int
+    x: int
     low: int
     high: int
     shift: int
-    is_filled: bool
-
-    def line_voxels(self, job: StripJob) -> int:
-        """Return the voxels of the part in a line of what is filled."""
-        return self.is_filled * (self.stop - self.begin + job.weights_a_line - 1)
+    copy: int
 
 
-def _parts(columns: Indices, width: int, job: StripJob) -> list[Part]:
-    """Cut rows of outputs into what is read as it lies, and ends that are filled; every part is a span or more."""
+def _spans(columns: Indices, width: int, job: StripJob) -> list[Span]:
+    """Cut a row of outputs into spans."""
     low, high = longest_run(columns)
-    reach, span = job.weights_a_line - 1, job.span
-    first, last = -(-low // span) * span, width - -(-max(0, width - high + reach) // span) * span
-    ends = [(0, first), (last, width)]
-    parts = [Part(first, last, low, high, int(columns[low]) - low, is_filled=False)]
-    if last - first < span:
-        ends, parts = [(0, width)], []
-    offset = 0
-    for begin, stop in ends:
-        if begin < stop:
-            run = [min(max(end, begin), stop + reach) for end in (low, high)]
-            # What is shorter than a vector is filled one by one.
-            run = run if run[1] - run[0] >= job.vector_width else [begin, begin]
-            parts.append(Part(begin, stop, run[0], run[1], offset - begin, is_filled=True))
-            offset += parts[-1].line_voxels(job)
-    return parts
+    copies = 0
+    spans = []
+    for x in sorted({min(x, width - job.span) for x in range(0, width, job.span)}):
+        is_filled = not low <= x <= high - job.line_voxels
+        run = [min(max(end, x), x + job.line_voxels) for end in (low, high)]
+        # What is shorter than a vector is filled one by one.
+        run = run if run[1] - run[0] >= job.vector_width else [x, x]
+        spans.append(Span(x, run[0], run[1], int(columns[low]) - low, copies if is_filled else -1))
+        copies += is_filled
+    return spans
 
 
 @lru_cache(maxsize=256)
-def planes_of(stencil: Stencil) -> Planes:
-    """Cut a stencil of two axes or more into the planes that hold weights, in the order of its taps."""
-    active = [axis for axis, extent in enumerate(stencil.shape[:-1]) if extent > 1]
-    y_axis = active[-1] if active else stencil.ndim - 2
-    # Axes between y and x have extent 1: moving y past them keeps the order of the taps.
-    turned = np.moveaxis(stencil.weights, y_axis, -2)
-    held = turned.any(axis=(-2, -1))
-    places = np.argwhere(held)
-    # y and x begin at 0 in every plane.
-    starts = np.insert(places, y_axis, 0, axis=1)
+def lines_of(stencil: Stencil) -> Lines:
+    """Cut a stencil of two axes or more into lines, in the order of its taps."""
+    axis = next((axis for axis, extent in enumerate(stencil.shape[:-1]) if extent > 1), stencil.ndim - 2)
+    # Axes before this one have extent 1: moving it to the front keeps the order of the taps.
+    turned = np.moveaxis(stencil.weights, axis, 0)
+    held = turned.any(axis=(0, -1))
+    # Lines begin at 0 on this axis and on x.
+    starts = np.insert(np.argwhere(held), axis, 0, axis=1)
     starts = np.insert(starts, starts.shape[1], 0, axis=1)
-    weights = turned[held].reshape(-1, *turned.shape[-2:])
-    return Planes(y_axis, starts, weights, _runs(weights != 0))
+    weights = turned[:, held]
+    return Lines(axis, starts, weights, Pattern.of(weights))
 
 
-def _runs(filled: npt.NDArray[np.bool_]) -> tuple[Run, ...]:
+@lru_cache(maxsize=256)
+def _sums(pattern: Pattern, rows: int) -> int:
+    """Return how many multiply-adds stand in all runs of all planes, without making them: there may be very many."""
+    filled = pattern.filled()
+    count = 0
+    for plane in range(len(filled) + rows - 1):
+        used = filled[max(0, plane - rows + 1) : plane + 1]
+        begins_run = np.insert((used[:, 1:] != used[:, :-1]).any(axis=(0, 2)), 0, values=True)
+        count += int(used[:, begins_run].sum())
+    return count
+
+
+def _runs(filled: npt.NDArray[np.bool_], plane: int, rows: int) -> tuple[Run, ...]:
+    """Return the runs of lines of one plane of the source: row r uses it with the weights of plane ``plane - r``."""
+    uses = [(row, plane - row) for row in range(rows) if 0 <= plane - row < len(filled)]
+    used = filled[[place for _, place in uses]]
     runs = []
-    first = 0
-    for _, group in groupby(filled, key=lambda plane: plane.tobytes()):
-        alike = list(group)
-        pattern = tuple((int(y), int(x)) for y, x in np.argwhere(alike[0]))
-        runs.append(Run(first, first + len(alike), pattern))
-        first += len(alike)
+    for key, group in groupby(range(used.shape[1]), key=lambda line: used[:, line].tobytes()):
+        lines = list(group)
+        if any(key):
+            columns = _columns(used[:, lines[0]], uses)
+            runs.append(Run(lines[0], lines[-1] + 1, columns))
     return tuple(runs)
+
+
+def _columns(used: npt.NDArray[np.bool_], uses: list[tuple[int, int]]) -> tuple[Column, ...]:
+    places = np.flatnonzero(used.any(axis=0)).tolist()
+    return tuple(
+        Column(x, tuple(use for use, is_used in zip(uses, used[:, x], strict=True) if is_used)) for x in places
+    )

@@ -1,110 +1,112 @@
-// One stencil: a work item owns {{ job.rows }} rows along y and all of x, and walks along all other axes, computing
-// {{ job.vectors }} x {{ job.vector_width }} voxels of each row at a time. A loaded vector serves every row that needs it; zero weights do not appear.
-// What lies beyond a face is a place in a list, so nothing is copied to be padded but the ends of rows.
+// One stencil: a work item computes {{ job.rows }} rows, neighbours along the stencil's first axis, x {{ job.vectors }} vectors of {{ job.vector_width }} voxels
+// at a time, and walks along the other axes. A loaded vector serves every row that needs it; zero weights do not appear.
+// What lies beyond a face is a place in a list, so nothing is copied to be padded but the ends of lines.
 {% include "common.cl" %}
+{% set span = job.vector_width * job.vectors %}
 
-// Outputs begin to stop along x. Of the columns that they read, low to high stand side by side in the source; where others
-// do not, lines are filled. Column i is `shift` before or behind the place i of a line.
-typedef struct { int begin, stop, low, high, shift, is_filled; } part_t;
+// Outputs from x on. Of the columns that they read, low to high stand side by side in the source, `shift` from their number;
+// where others do not, a copy of the line is filled.
+typedef struct { int x, low, high, shift, copy; } span_t;
 
-#define FILL(i) line[i] = columns[i] < 0 ? outside : row[columns[i]]
-inline void fill(__global source_t *line, __global const source_t *row, __global const long *columns,
-                 __global const part_t *part, source_t outside) {
-    for (int i = part->begin; i < part->low; i++)
+#define FILL(i) copy[i] = columns[i] < 0 ? outside : line[columns[i]]
+inline void fill(__global source_t *copy, __global const source_t *line, __global const long *columns, span_t span,
+                 source_t outside) {
+    for (int i = span.x; i < span.low; i++)
         FILL(i);
-    for (int next = part->low; next < part->high; next += {{ job.vector_width }}) {
-        const int i = min(next, part->high - {{ job.vector_width }});
-        COPY(row + columns[i], line + i);
+    for (int next = span.low; next < span.high; next += {{ job.vector_width }}) {
+        const int i = min(next, span.high - {{ job.vector_width }});
+        COPY(line + columns[i], copy + i);
     }
-    for (int i = part->high; i < part->stop + {{ job.weights_a_line - 1 }}; i++)
+    for (int i = span.high; i < span.x + {{ job.line_voxels }}; i++)
         FILL(i);
 }
 
 __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const sum_t *restrict weights, __global const long *restrict places,
-                        __global const part_t *restrict parts, __global const source_t *restrict constants,
-                        int part_count, int depth, int height, int width_read, long target_pitch, int scratch_pitch,
-                        int line_pitch, __global source_t *scratch) {
-    // Last rows and last vectors are shifted back over their neighbours: the same voxels again, to the same bits.
-    const int y = min((int)get_global_id(0) * {{ job.rows }}, height - {{ job.rows }});
-    const int start = (long)depth * get_global_id(1) / get_global_size(1);
-    const int stop = (long)depth * (get_global_id(1) + 1) / get_global_size(1);
-    __global const long *rows = places + (long)depth * {{ job.planes }} + y;
-    __global const long *columns = rows - y + height + {{ job.lines - 1 }};
-    __global const long *targets = columns + width_read;
-    // For each plane, lines that hold the ends of rows.
-    __global source_t *ends = scratch + (get_global_id(1) * get_global_size(0) + get_global_id(0)) * scratch_pitch;
-    long held[{{ job.planes }}];
-    for (int plane = 0; plane < {{ job.planes }}; plane++)
-        held[plane] = -1;
-    __global const source_t *lines[{{ job.planes * job.lines_read }}];
+                        __global const span_t *restrict spans, __global const source_t *restrict constants,
+                        int steps, int spans_an_item, int span_count, int copies, int height, long target_pitch,
+                        __global source_t *scratch) {
+    // The last rows and the last span are shifted back over their neighbours: the same voxels again, to the same bits.
+    const int row = min((int)get_global_id(1) * {{ job.rows }}, height - {{ job.rows }});
+    const int first_span = get_global_id(0) * spans_an_item;
+    const int first_step = (long)steps * get_global_id(2) / get_global_size(2);
+    const int last_step = (long)steps * (get_global_id(2) + 1) / get_global_size(2);
+    __global const long *targets = places + (long)steps * {{ job.lines }};
+    __global const long *planes = targets + steps + row;
+    __global const long *columns = planes - row + height + {{ job.planes | length - job.rows }};
+    scratch += (get_global_id(2) * get_global_size(1) + get_global_id(1)) * copies * {{ job.scratch_voxels }};
+    // Lines of the stencil are held where a next step meets them again, one place further: in which span, from where.
+    long held[{{ job.lines }}];
+    int held_in[{{ job.lines }}];
+    __global const source_t *from[{{ job.lines }}][{{ job.planes | length }}];
+    for (int line = 0; line < {{ job.lines }}; line++)
+        held_in[line] = -1;
 
-    for (int step = start; step < stop; step++) {
-        __global const long *planes = places + (long)step * {{ job.planes }};
-        __global target_t *to = target + targets[step] + y * target_pitch;
-        __global const source_t *ahead = source + planes[{{ job.planes - 1 }} + (step + 1 < stop ? {{ job.planes }} : 0)];
-        for (int plane = 0; plane < {{ job.planes }}; plane++) {
-            // Most planes were met in the step before, one place further: their ends stand where they stood.
-            const int slot = (plane + step) % {{ job.planes }};
-            if (held[slot] == planes[plane])
-                continue;
-            held[slot] = planes[plane];
-            for (int i = 0; i < {{ job.lines_read }}; i++)
-                for (int p = 0; p < part_count; p++)
-                    if (parts[p].is_filled && planes[plane] >= 0 && rows[i] >= 0)
-                        fill(ends + (slot * {{ job.lines_read }} + i) * line_pitch + parts[p].shift,
-                             source + planes[plane] + rows[i], columns, parts + p, constants[0]);
-        }
-        for (int p = 0; p < part_count; p++) {
-            const part_t part = parts[p];
-            for (int plane = 0; plane < {{ job.planes }}; plane++) {
-                const int slot = (plane + step) % {{ job.planes }};
-                __global const source_t *end = ends + slot * {{ job.lines_read }} * line_pitch;
-                for (int i = 0; i < {{ job.lines_read }}; i++) {
-                    __global const source_t *line = part.is_filled ? end + i * line_pitch : source + planes[plane] + rows[i];
-                    lines[plane * {{ job.lines_read }} + i] = planes[plane] < 0 || rows[i] < 0 ? constants : line + part.shift;
+    for (int step = first_step; step < last_step; step++) {
+        __global const long *lines = places + (long)step * {{ job.lines }};
+        const long ahead = lines[{{ job.lines - 1 }} + (step + 1 < last_step ? {{ job.lines }} : 0)];
+        for (int s = first_span; s < first_span + spans_an_item; s++) {
+            const span_t span = spans[s];
+            const int alike = span.copy < 0 ? span_count : s;
+            for (int line = 0; line < {{ job.lines }}; line++) {
+                const int slot = (step + line) % {{ job.lines }};
+                if (held_in[slot] == alike && held[slot] == lines[line])
+                    continue;
+                held_in[slot] = alike;
+                held[slot] = lines[line];
+                for (int plane = 0; plane < {{ job.planes | length }}; plane++) {
+                    __global source_t *copy = scratch + span.copy * {{ job.scratch_voxels }}
+                        + (slot * {{ job.planes | length }} + plane) * {{ job.line_voxels }} - span.x;
+                    __global const source_t *begin = source + planes[plane] + lines[line];
+                    const bool is_outside = planes[plane] < 0 || lines[line] < 0;
+                    from[slot][plane] = is_outside ? constants : span.copy < 0 ? begin + span.shift : copy;
+                    if (span.copy >= 0 && !is_outside)
+                        fill(copy, begin, columns, span, constants[0]);
                 }
             }
-            for (int next = part.begin; next < part.stop; next += {{ job.span }}) {
-                const int x = min(next, part.stop - {{ job.span }});
-{% for i in range(job.lines_read) %}
-                PREFETCH(ahead + rows[{{ i }}] + x);
-{% endfor %}
+            const int x = span.x, first_slot = step % {{ job.lines }};
 {% for row in range(job.rows) %}
-                sums_t {% for v in range(job.vectors) %}sum{{ row }}_{{ v }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
+            sums_t {% for v in range(job.vectors) %}sum{{ row }}_{{ v }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
 
 {% endfor %}
-{% for run in job.runs %}
-
-                // Planes {{ run.first }} to {{ run.stop - 1 }} of the stencil
-                for (int plane = {{ run.first }}; plane < {{ run.stop }}; plane++) {
-                    __global const source_t *const *line = lines + plane * {{ job.lines_read }};
-                    __global const sum_t *weight = weights + plane * {{ job.lines * job.weights_a_line }};
-{% for columns in run.lines(job.rows) %}
-{% set y = loop.index0 %}
-{% for column in columns %}
-                    {
+{% for runs in job.planes %}
+{% set plane = loop.index0 %}
+{% for run in runs %}
+{% if run.stop - run.first > 1 %}
+#pragma unroll 1
+{% endif %}
+            for (int line = {{ run.first }}; line < {{ run.stop }}; line++) {
+                const int slot = first_slot + line < {{ job.lines }} ? first_slot + line : first_slot + line - {{ job.lines }};
+                __global const source_t *begin = from[slot][{{ plane }}] + x;
+                __global const sum_t *weight = weights + line * {{ job.line_weights }};
+{% for column in run.columns %}
+                {
 {% for v in range(job.vectors) %}
-                        const sums_t part{{ v }} = LOAD(line[{{ y }}] + x + {{ column.x + v * job.vector_width }});
+                    const sums_t part{{ v }} = LOAD(begin + {{ column.x + v * job.vector_width }});
 {% endfor %}
-{% for row, line in column.uses %}
+{% for row, place in column.uses %}
 {% for v in range(job.vectors) %}
-                        sum{{ row }}_{{ v }} += part{{ v }} * weight[{{ line * job.weights_a_line + column.x }}];
-{% endfor %}
-{% endfor %}
-                    }
+                    sum{{ row }}_{{ v }} += part{{ v }} * weight[{{ place * job.plane_weights + column.x }}];
 {% endfor %}
 {% endfor %}
                 }
 {% endfor %}
+            }
+{% endfor %}
+{% if runs and job.lines > 1 %}
+            // What the next step reads first.
+{% for i in range(0, job.line_voxels, job.cache_line_voxels) %}
+            PREFETCH(source + planes[{{ plane }}] + ahead + x + {{ i }});
+{% endfor %}
+{% endif %}
+{% endfor %}
 
 {% for row in range(job.rows) %}
 {% for v in range(job.vectors) %}
-                STORE_LAST(to + {{ row }} * target_pitch + x + {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
+            STORE_LAST(target + targets[step] + (row + {{ row }}) * target_pitch + x + {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
 {% endfor %}
 {% endfor %}
-            }
         }
     }
 }
