@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convolume import ndimage
+    from convolume.arrays import OutputPool
     from convolume.devices._selection import choose_device, list_devices, select_device
     from convolume.errors import ConvolumeError, DeviceError, InputError, RunError
     from convolume.runner import plan, run
@@ -24,6 +25,7 @@ __all__ = [
     "ConvolumeError",
     "DeviceError",
     "InputError",
+    "OutputPool",
     "RunError",
     "Volume",
     "choose_device",
@@ -39,6 +41,7 @@ _HOMES = {
     "ConvolumeError": "errors",
     "DeviceError": "errors",
     "InputError": "errors",
+    "OutputPool": "arrays",
     "RunError": "errors",
     "Volume": "volume",
     "choose_device": "devices._selection",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from convolume.arrays import new_array
 from convolume.boundary import Runs, runs_length
 from convolume.devices._selection import open_device
 from convolume.errors import ConvolumeError, RunError
@@ -126,7 +127,7 @@ def read_patch(job: StoreJob, region: Region) -> Patch:
     needs = block_needs(job.blocks, region)
     if all(len(runs) == 1 for runs in needs):
         return Patch(job.source.read(_region_of(tuple(runs[0] for runs in needs))), needs)
-    voxels = np.empty(tuple(runs_length(runs) for runs in needs), job.source.info.dtype)
+    voxels = new_array(tuple(runs_length(runs) for runs in needs), job.source.info.dtype)
     for place, box in boxes_of(needs):
         voxels[place] = job.source.read(_region_of(box))
     return Patch(voxels, needs)

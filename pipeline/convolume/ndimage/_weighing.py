@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from convolume.arrays import new_array
 from convolume.devices._selection import choose_device, open_device
 from convolume.errors import InputError
 from convolume.execution.in_memory import filter_array
@@ -126,7 +127,7 @@ def joined(real: Any, imaginary: Any, dtype: np.dtype[Any]) -> Any:
     """Return complex numbers; arithmetic with 1j would make NaN of infinite parts."""
     if is_dask(real):
         return real.map_blocks(joined, imaginary, dtype, dtype=dtype, meta=np.empty((0,) * real.ndim, dtype))
-    result = np.empty(real.shape, dtype)
+    result = new_array(real.shape, dtype)
     result.real, result.imag = real, imaginary
     return result
 
