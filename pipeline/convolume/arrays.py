@@ -59,7 +59,7 @@ class OutputPool:
     """Keeps the memory of results that are gone for new ones, within a ``with`` block or from `switch_on` on.
 
     Results stay ordinary arrays. When the last view of a result is gone, its memory waits for the next result, and the
-    system need not clear its pages again: filters that are bound by memory take about half the time.
+    system need not clear its pages again, which takes longer than a small filter.
 
     Parameters
     ----------
