@@ -280,7 +280,7 @@ class Volume:
         document = read_workflow(self._workflow(_name("unused"), {"dtype": dtype, "overflow": overflow}))
         job = prepare_job(document, self._source)
         source = self._source if self._source.crosses_processes else _carrying_its_voxels(self._source)
-        return filter_lazily(lazy_source(source, _lazy_chunks(source)), job)[0]
+        return filter_lazily(lazy_source(source, _lazy_chunks(source)), job)
 
     def __repr__(self) -> str:
         """Return shape, axes, dtype, voxel size and filters on lines that fit into a terminal."""

@@ -20,7 +20,7 @@ from convolume.arrays import new_array
 from convolume.boundary import OUTSIDE, Runs, longest_run, positions_in, runs_length, source_indices
 from convolume.devices import AxisPass
 from convolume.numerics import Precision
-from convolume.operations import Combine, Correlate, Operation, Sequence, reach_of
+from convolume.operations import Arithmetic, Correlate, Operation, Sequence, reach_of
 from convolume.regions import BlockGrid
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from convolume.devices import Device
 
-__all__ = ["Patch", "Work", "boxes_of", "evaluate"]
+__all__ = ["Patch", "Work", "boxes_of", "evaluate", "join"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
@@ -96,8 +96,7 @@ def evaluate(
         result = _evaluate_sequence(work, operation, patch, wanted)
     else:
         parts = [evaluate(work, branch, patch, wanted) for branch in operation.operations]
-        # A branch without steps gives the patch's own voxels: in their dtype, arithmetic would wrap around.
-        result = _combine(operation, [part.astype(work.dtype, copy=False) for part in parts])
+        result = join(work, operation.arithmetic, parts)
     if out is None:
         return result
     out[...] = result
@@ -154,16 +153,19 @@ def _evaluate_sequence(work: Work, sequence: Sequence, patch: Patch, wanted: tup
     return result if np.may_share_memory(result, patch.voxels) else _copied(result)
 
 
-def _combine(operation: Combine, parts: list[Array]) -> Array:
+def join(work: Work, arithmetic: Arithmetic, parts: list[Array]) -> Array:
+    """Return the results of several branches, joined voxel by voxel as by `Combine`."""
+    # A branch without steps gives the patch's own voxels: in their dtype, arithmetic would wrap around.
+    parts = [part.astype(work.dtype, copy=False) for part in parts]
     with np.errstate(all="ignore"):
         result = _copied(parts[0])
-        if operation.arithmetic == "magnitude":
+        if arithmetic == "magnitude":
             result *= result
             for part in parts[1:]:
                 result += part * part
             # Whole numbers are cut off, as scipy does.
             return np.sqrt(result, out=result, casting="unsafe")
-        join = np.add if operation.arithmetic == "add" else np.subtract
+        join = np.add if arithmetic == "add" else np.subtract
         for part in parts[1:]:
             join(result, part, out=result)
     return result

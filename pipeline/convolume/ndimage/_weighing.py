@@ -90,7 +90,7 @@ class Weighing:
             message = f"the dask array's shape {image.shape} is not known: call `compute_chunk_sizes()` on it first"
             raise InputError(message)
         target = Target(self.name, operation, dtype.name)
-        return filter_lazily(image, BlockJob(image.shape, (target,), precision, dtype.name, _device(precision)))[0]
+        return filter_lazily(image, BlockJob(image.shape, (target,), precision, dtype.name, _device(precision)))
 
 
 @dataclass(frozen=True)
