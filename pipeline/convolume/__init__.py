@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from convolume.devices._selection import choose_device, list_devices, select_device
     from convolume.errors import ConvolumeError, DeviceError, InputError, RunError
     from convolume.runner import plan, run
-    from convolume.volume import Volume
+    from convolume.volume import Volume, save
 
 __all__ = [
     "ConvolumeError",
@@ -33,6 +33,7 @@ __all__ = [
     "ndimage",
     "plan",
     "run",
+    "save",
     "select_device",
 ]
 
@@ -48,6 +49,7 @@ _HOMES = {
     "list_devices": "devices._selection",
     "plan": "runner",
     "run": "runner",
+    "save": "volume",
     "select_device": "devices._selection",
 }
 
