@@ -89,7 +89,7 @@ def test_without_pyopencl_numpy_serves(tmp_path: Path) -> None:
 @needs_pocl
 def test_an_empty_folder_of_drivers_leaves_what_pip_brought(tmp_path: Path) -> None:
     """A fresh machine: the PoCL wheel alone. One device is not measured."""
-    found = json.loads(_python(CHOOSE, OCL_ICD_VENDORS=str(tmp_path)).stdout)
+    found = json.loads(_python(CHOOSE, OCL_ICD_VENDORS=str(tmp_path), XDG_CACHE_HOME=str(tmp_path)).stdout)
     assert found["taken"] == "opencl"
     assert found["reason"] == "the only OpenCL device (by default)"
     assert found["speed"] == 0.0
