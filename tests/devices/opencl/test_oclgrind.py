@@ -53,8 +53,8 @@ numpy_device = open_device(numpy_available()[0])
 rendered, render = set(), _programs.render
 # The simulator knows no prefetch.
 _programs.render = lambda job: rendered.add(job.template) or "#define __builtin_prefetch(...)\\n" + render(job)
-traits = [Traits(on_cpu=True, vector_bytes=32, loose_pointers=True), Traits(False, 16, False), Traits(True, 16, False)]
-for played, shares, threshold in product(traits, (True, False), (0, 1 << 62)):
+cpu, card, other = Traits(True, 32, True), Traits(False, 16, False), Traits(True, 16, False)
+for (played, shares), threshold in product([(cpu, True), (card, False), (other, True)], (0, 1 << 62)):
     _device.traits_of, _device.shares_memory = (lambda _: played), (lambda _: shares)
     device = _device.OpenCLDevice(info, threshold)
     for shape, (operation, precision, dtype) in product([(4, 5, 37), (1, 9, 16), (3, 1, 5)], cases):
