@@ -37,6 +37,7 @@ PLAN = Plan(
             "mean", "mean.zarr", "float32", ("box",), Halo((1, 1, 1), (1, 1, 1)), (4, 5, 6), None, ((4, 5, 6),), 480
         ),
     ),
+    shared=(),
     strategy=StrategyChoice("windows", "the input is a store"),
     block_shape_voxels=(4, 5, 6),
     block_count=1,

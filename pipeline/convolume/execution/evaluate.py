@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from convolume.arrays import new_array
 from convolume.boundary import OUTSIDE, Runs, longest_run, positions_in, runs_length, source_indices
 from convolume.devices import Pass
 from convolume.numerics import Precision
-from convolume.operations import Combine, Correlate, Operation, Sequence, reach_of
+from convolume.operations import Arithmetic, Correlate, Operation, Sequence, reach_of
 from convolume.regions import BlockGrid
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from convolume.devices import Device
 
-__all__ = ["Patch", "Work", "boxes_of", "evaluate"]
+__all__ = ["Patch", "Work", "boxes_of", "evaluate", "join"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
@@ -35,7 +36,6 @@ Box = tuple[tuple[int, int], ...]
 
 # Filled copies of about this size stay in a processor's cache until the device has read them.
 _TILE_VOXELS = 2**20
-_LINE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,7 @@ def evaluate(
         result = _evaluate_sequence(work, operation, patch, wanted)
     else:
         parts = [evaluate(work, branch, patch, wanted) for branch in operation.operations]
-        # A branch without steps gives the patch's own voxels: in their dtype, arithmetic would wrap around.
-        result = _combine(operation, [part.astype(work.dtype, copy=False) for part in parts])
+        result = join(work, operation.arithmetic, parts)
     if out is None:
         return result
     out[...] = result
@@ -119,7 +118,7 @@ def _walk_axes(
     if not is_fitting or any(step.stencil.shape[axis] == 1 for step, axis in zip(steps, axes, strict=True)):
         return None
     if out is None:
-        out = _empty(tuple(runs_length(runs) for runs in wanted), work.dtype)
+        out = new_array(tuple(runs_length(runs) for runs in wanted), work.dtype)
     if out.dtype != work.dtype:
         return None
     for place, box in boxes_of(wanted):
@@ -162,29 +161,38 @@ def _evaluate_sequence(work: Work, sequence: Sequence, patch: Patch, wanted: tup
         patch = Patch(evaluate(work, step, patch, need), need)
     places = [positions_in(*axis) for axis in zip(patch.runs, map(_indices, wanted), strict=True)]
     result = _gather(patch.voxels, places)
-    return result if np.may_share_memory(result, patch.voxels) else result.copy()
+    return result if np.may_share_memory(result, patch.voxels) else _copied(result)
 
 
-def _combine(operation: Combine, parts: list[Array]) -> Array:
+def join(work: Work, arithmetic: Arithmetic, parts: list[Array]) -> Array:
+    """Return the results of several branches, joined voxel by voxel as by `Combine`."""
+    # A branch without steps gives the patch's own voxels: in their dtype, arithmetic would wrap around.
+    parts = [part.astype(work.dtype, copy=False) for part in parts]
     with np.errstate(all="ignore"):
-        result = parts[0].copy()
-        if operation.arithmetic == "magnitude":
+        result = _copied(parts[0])
+        if arithmetic == "magnitude":
             result *= result
             for part in parts[1:]:
                 result += part * part
             # Whole numbers are cut off, as scipy does.
             return np.sqrt(result, out=result, casting="unsafe")
-        join = np.add if operation.arithmetic == "add" else np.subtract
+        join = np.add if arithmetic == "add" else np.subtract
         for part in parts[1:]:
             join(result, part, out=result)
     return result
+
+
+def _copied(array: Array) -> Array:
+    copy = new_array(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def _correlate(
     work: Work, operation: Correlate, patch: Patch, wanted: tuple[Runs, ...], out: Array | None = None
 ) -> Array:
     if out is None:
-        out = np.empty(tuple(runs_length(runs) for runs in wanted), work.step_dtype)
+        out = new_array(tuple(runs_length(runs) for runs in wanted), work.step_dtype)
     for place, box in boxes_of(wanted):
         _correlate_box(work, operation, patch, box, out[place])
     return out
@@ -253,14 +261,6 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         extents[min(reversed(growing), key=extents.__getitem__)] *= 2
     for _, tile in BlockGrid(shape, tuple(extents)):
         yield tile.slices
-
-
-def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return a new array that begins with a line of the cache: devices store past the cache to such alone."""
-    size_bytes = prod(shape) * dtype.itemsize
-    memory = np.empty(size_bytes + _LINE_BYTES, np.uint8)
-    start = -memory.ctypes.data % _LINE_BYTES
-    return memory[start : start + size_bytes].view(dtype).reshape(shape)
 
 
 class _Scratch(threading.local):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from convolume.devices._selection import DeviceChoice
-    from convolume.planning.plan import Plan, PlannedOutput
+    from convolume.planning.plan import Plan, PlannedOutput, SharedSteps
     from convolume.records import DeviceInfo, OutputRecord, RunRecord, VariantRecord
 
 __all__ = ["devices_text", "plan_text", "summary", "tuning_text"]
@@ -47,6 +47,7 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
         ("input", [plan.input_path, _input_line(plan)]),
         ("blocks", [_blocks_line(plan), f"because: {plan.block_reason}"]),
         ("strategy", _chosen(plan.strategy.name, plan.strategy.reason, plan.strategy.rejected)),
+        *([("shared", list(map(_shared_line, plan.shared)))] if plan.shared else []),
         ("reads", [f"{bytes_text(plan.bytes_read)}, an average voxel {plan.read_amplification:.3g} times"]),
         ("writes", [f"{bytes_text(plan.bytes_written)} before compression, pyramids included"]),
         ("memory", _memory_lines(plan)),
@@ -149,6 +150,11 @@ def _input_line(plan: Plan) -> str:
 
 def _blocks_line(plan: Plan) -> str:
     return f"{counted(plan.block_count, 'block')} of {shape_text(plan.block_shape_voxels)} voxels"
+
+
+def _shared_line(shared: SharedSteps) -> str:
+    steps = ", then ".join(shared.steps)
+    return f"{'a part of ' if shared.is_part else ''}{steps}: once for {', '.join(shared.outputs)}"
 
 
 def _chosen(name: str, reason: str, rejected: Iterable[tuple[str, str]]) -> list[str]:
