@@ -2,11 +2,11 @@
 
     python benchmarks/against_scipy.py [--device NAME] [--extent 256] [--repeats 7] [--only NAME] [--json FILE]
 
-Medians in milliseconds: "new" is a call that makes its output, "given" one with an aligned `output=` that is used again,
-"program" what the programs of such a call took on the device, by OpenCL's own clock. The floor is the larger of the
-multiply-adds over the device's peak, and one read and one write of every voxel at its copy speed, both measured in
-this run; "%" is its share of a call, or of the programs. "differs": the largest difference from scipy's result, over its
-largest value.
+Medians in milliseconds: "new" is a call that makes its output, "given" one with an aligned `output=` that is used
+again, "program" what the programs of such a call took on the device, by OpenCL's own clock. The floor is the larger of
+the multiply-adds over the device's peak, and one read and one write of every voxel at its copy speed, both measured
+in this run; "%" is its share of a call, or of the programs. "differs": the largest difference from scipy's result,
+over its largest value.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _compared(bench: Bench, case: Case, floor: Floor) -> tuple[float | str, ...]
     ours = partial(getattr(convolume.ndimage, case.function), image, **case.arguments)
     theirs = partial(getattr(scipy.ndimage, case.function), image, **case.arguments)
     out = aligned_empty(image.shape, image.dtype)
-    new, given = bench.time(ours), bench.time(partial(ours, output=out))
+    new, given = bench.time(ours, partial(ours, output=out))
     scipy_seconds, expected = bench.time_peer(theirs)
     least = floor.seconds(case.multiply_adds * image.size, 2 * image.nbytes)
     difference = np.abs(out - expected.astype(np.float64)).max() / np.abs(expected).max()

@@ -8,7 +8,6 @@ Whole calls on NumPy arrays with an aligned `output=` that is used again; `--ext
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import convolume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -48,7 +48,8 @@ def _costs(bench: Bench, call: Callable[..., Any], extents: Sequence[int]) -> li
 
 
 def _seconds(bench: Bench, call: Callable[..., Any], image: npt.NDArray[Any]) -> float:
-    return bench.time(partial(call, image, output=aligned_empty(image.shape))).seconds
+    (timing,) = bench.time(partial(call, image, output=aligned_empty(image.shape)))
+    return timing.seconds
 
 
 def draw(path: Path, extents: Sequence[int], costs: dict[str, list[float]]) -> None:

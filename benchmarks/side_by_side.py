@@ -97,16 +97,16 @@ class Bench:
         """Return a cube of noise: from 0 to 1, or over the whole range of whole numbers up to 16 bits."""
         return noise((extent or self.extent,) * 3, dtype)
 
-    def time(self, call: Callable[[], Any]) -> Timing:
-        """Return the medians of a call of ours, after calls that warm up."""
-        for _ in range(WARM_UP_CALLS):
+    def time(self, *calls: Callable[[], Any]) -> list[Timing]:
+        """Return the medians of calls of ours, taken in turn after calls that warm up: they share what else happens."""
+        for call in calls * WARM_UP_CALLS:
             call()
-        whole, programs = [], []
-        for _ in range(self.repeats):
-            self._clock.restart()
-            whole.append(timed(call)[0])
-            programs.append(self._clock.seconds())
-        return Timing(median(whole), median(programs))
+        rounds = [[self._timing(call) for call in calls] for _ in range(self.repeats)]
+        return [_median(timings) for timings in zip(*rounds, strict=True)]
+
+    def _timing(self, call: Callable[[], Any]) -> Timing:
+        self._clock.restart()
+        return Timing(timed(call)[0], self._clock.seconds())
 
     def time_peer(self, call: Callable[[], Any]) -> tuple[float, Any]:
         """Return the median of a peer's call, and its result; a slow one is called once."""
@@ -148,6 +148,10 @@ class Table:
         first, *others = zip(cells, self._widths, strict=True)
         padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
         print(f"| {' | '.join(padded)} |", flush=True)
+
+
+def _median(timings: Sequence[Timing]) -> Timing:
+    return Timing(median(each.seconds for each in timings), median(each.program_seconds for each in timings))
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
