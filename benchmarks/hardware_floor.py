@@ -50,20 +50,25 @@ ON_GPUS = Forms((1, 4), (4, 8, 16), 1, 2**27)
 
 @dataclass(frozen=True)
 class Floor:
-    """What the hardware can do at best."""
+    """What the hardware can do at best; multiply-adds by OpenCL's name of their numbers, ``float`` or ``double``."""
 
-    gflops: float
+    gflops: dict[str, float]
     copy_gb_per_s: float
 
-    def seconds(self, multiply_adds: int, moved_bytes: int) -> float:
+    def seconds(self, multiply_adds: int, moved_bytes: int, number: str = "float") -> float:
         """Return the time under which no filter with so many multiply-adds and bytes can stay."""
-        return max(2 * multiply_adds / self.gflops, moved_bytes / self.copy_gb_per_s) * 1e-9
+        return max(2 * multiply_adds / self.gflops[number], moved_bytes / self.copy_gb_per_s) * 1e-9
+
+    def __str__(self) -> str:
+        """Return it as a line of a report."""
+        peaks = ", ".join(f"{peak:.0f} GFLOP/s in {number}" for number, peak in self.gflops.items())
+        return f"multiply-add {peaks}; copy {self.copy_gb_per_s:.1f} GB/s"
 
 
-def measure_floor(info: DeviceInfo, number: str = "float") -> Floor:
-    """Measure both floors of an OpenCL device, the peak in OpenCL's ``float`` or ``double``."""
+def measure_floor(info: DeviceInfo, *numbers: str) -> Floor:
+    """Measure both floors of an OpenCL device, the peak in each of the numbers that are named."""
     device = _Device(info)
-    return Floor(device.peak_gflops(number), device.copy_gb_per_s())
+    return Floor({number: device.peak_gflops(number) for number in numbers}, device.copy_gb_per_s())
 
 
 class _Device:

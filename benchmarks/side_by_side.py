@@ -82,11 +82,11 @@ class Bench:
         print(f"{self.info.name} ({self.info.platform} {self.info.driver}), {self.info.compute_units} compute units")
         print(f"{_load():.0%} of the processors were busy in the last minute")
 
-    def measure_floor(self, number: str = "float") -> Floor:
-        """Return the device's floor in OpenCL's ``float`` or ``double``."""
-        floor = measure_floor(self.info, number)
-        print(f"floor: {floor.gflops:.0f} GFLOP/s multiply-add in {number}, copy {floor.copy_gb_per_s:.1f} GB/s")
-        self._figures[f"floor in {number}"] = asdict(floor)
+    def measure_floor(self, *numbers: str) -> Floor:
+        """Return the device's floor, with the peak in OpenCL's ``float``, ``double``, or both."""
+        floor = measure_floor(self.info, *numbers)
+        print(f"floor: {floor}")
+        self._figures["floor"] = asdict(floor)
         return floor
 
     def is_wanted(self, name: str) -> bool:
@@ -94,7 +94,7 @@ class Bench:
         return self._options.only.lower() in name.lower()
 
     def volume(self, dtype: npt.DTypeLike = np.float32, extent: int | None = None) -> npt.NDArray[Any]:
-        """Return a cube of noise: from 0 to 1, or over the whole range of whole numbers up to 16 bits."""
+        """Return a cube of noise: from 0 to 1, or over the range of whole numbers."""
         return noise((extent or self.extent,) * 3, dtype)
 
     def time(self, *calls: Callable[[], Any]) -> list[Timing]:
