@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convolume.boundary import OUTSIDE, Runs, longest_run, positions_in, runs_length, source_indices
-from convolume.devices import AxisPass
+from convolume.devices import Pass
 from convolume.numerics import Precision
 from convolume.operations import Combine, Correlate, Operation, Sequence, reach_of
 from convolume.regions import BlockGrid
@@ -31,6 +31,7 @@ __all__ = ["Patch", "Work", "boxes_of", "evaluate"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
+Box = tuple[tuple[int, int], ...]
 
 # Filled copies of about this size stay in a processor's cache until the device has read them.
 _TILE_VOXELS = 2**20
@@ -122,25 +123,35 @@ def _walk_axes(
     if out.dtype != work.dtype:
         return None
     for place, box in boxes_of(wanted):
-        passes = [_pass(work, step, patch, axis, box[axis]) for step, axis in zip(steps, axes, strict=True)]
-        index = tuple(
-            slice(None) if axis in axes else _slice_of(positions_in(runs, np.arange(*ends)))
-            for axis, (runs, ends) in enumerate(zip(patch.runs, box, strict=True))
-        )
-        if not work.device.correlate_axes(patch.voxels[index], passes, out[place], work.precision):
+        passes = _passes(work, dict(zip(axes, steps, strict=True)), patch, box)
+        if not work.device.correlate_passes(patch.voxels, passes, out[place], work.precision):
             return None
     return out
 
 
-def _slice_of(places: Indices) -> slice:
-    return slice(int(places[0]), int(places[-1]) + 1)
+def _passes(work: Work, step_of: dict[int, Correlate], patch: Patch, box: Box) -> list[Pass]:
+    """Return one pass an axis; before its own an axis is whole, after it the box."""
+    places = [
+        np.arange(runs_length(runs)) if axis in step_of else positions_in(runs, np.arange(*box[axis]))
+        for axis, runs in enumerate(patch.runs)
+    ]
+    passes = []
+    for axis, step in step_of.items():
+        places[axis] = _places(work, step, patch, box)[axis]
+        passes.append(Pass(step.stencil, tuple(places), step.cval))
+        places = [np.arange(extent) for extent in passes[-1].out_shape]
+    return passes
 
 
-def _pass(work: Work, step: Correlate, patch: Patch, axis: int, ends: tuple[int, int]) -> AxisPass:
-    stencil, (start, stop) = step.stencil, ends
-    before, after = stencil.halo.before[axis], stencil.halo.after[axis]
-    indices = source_indices(start - before, stop + after, work.image_shape[axis], step.modes[axis])
-    return AxisPass(axis, stencil.weights.ravel(), positions_in(patch.runs[axis], indices), step.cval)
+def _places(work: Work, step: Correlate, patch: Patch, box: Box) -> tuple[Indices, ...]:
+    """Return where what a step reads to give a box stands in the patch, axis by axis."""
+    halo = step.stencil.halo
+    return tuple(
+        positions_in(runs, source_indices(a - before, b + after, length, mode) if before + after else np.arange(a, b))
+        for runs, (a, b), before, after, length, mode in zip(
+            patch.runs, box, halo.before, halo.after, work.image_shape, step.modes, strict=True
+        )
+    )
 
 
 def _evaluate_sequence(work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...]) -> Array:
@@ -174,12 +185,12 @@ def _correlate(
 ) -> Array:
     if out is None:
         out = np.empty(tuple(runs_length(runs) for runs in wanted), work.step_dtype)
-    for place, runs in boxes_of(wanted):
-        _correlate_box(work, operation, patch, runs, out[place])
+    for place, box in boxes_of(wanted):
+        _correlate_box(work, operation, patch, box, out[place])
     return out
 
 
-def boxes_of(wanted: tuple[Runs, ...]) -> Iterator[tuple[tuple[slice, ...], tuple[tuple[int, int], ...]]]:
+def boxes_of(wanted: tuple[Runs, ...]) -> Iterator[tuple[tuple[slice, ...], Box]]:
     """Yield each box that `wanted` names, with its place in the array that holds them all."""
     axes = []
     for runs in wanted:
@@ -189,25 +200,20 @@ def boxes_of(wanted: tuple[Runs, ...]) -> Iterator[tuple[tuple[slice, ...], tupl
         yield tuple(place for place, _ in box), tuple(run for _, run in box)
 
 
-def _correlate_box(
-    work: Work, operation: Correlate, patch: Patch, box: tuple[tuple[int, int], ...], out: Array
-) -> None:
+def _correlate_box(work: Work, operation: Correlate, patch: Patch, box: Box, out: Array) -> None:
     """Weigh one box: where nothing is to be filled on the patch itself, else on filled copies."""
-    halo = operation.stencil.halo
-    places = [
-        positions_in(runs, source_indices(a - before, b + after, length, mode) if before + after else np.arange(a, b))
-        for runs, (a, b), before, after, length, mode in zip(
-            patch.runs, box, halo.before, halo.after, work.image_shape, operation.modes, strict=True
-        )
-    ]
-    margins = [before + after for before, after in zip(halo.before, halo.after, strict=True)]
+    stencil = operation.stencil
+    places = _places(work, operation, patch, box)
+    if work.device.correlate_passes(patch.voxels, [Pass(stencil, places, operation.cval)], out, work.precision):
+        return
+    margins = [extent - 1 for extent in stencil.shape]
     for part in _parts(places, margins, out.shape):
         needed = [p[s.start : s.stop + margin] for p, s, margin in zip(places, part, margins, strict=True)]
         padded = _gather(patch.voxels, needed, operation.cval, work.precision)
-        work.device.correlate(padded, operation.stencil, out[part], work.precision)
+        work.device.correlate(padded, stencil, out[part], work.precision)
 
 
-def _parts(places: list[Indices], margins: list[int], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+def _parts(places: tuple[Indices, ...], margins: list[int], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """Yield the parts in which an output is computed.
 
     Where only leading axes are filled, these are slabs at the faces, and the inner box, which is not copied. Where rows
