@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+TICKS_NS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 EXTENTS = (64, 96, 128, 192, 256, 384, 512, 768)
 KERNEL = np.random.default_rng(1).normal(size=(5, 5, 5))
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -53,24 +54,25 @@ def _seconds(bench: Bench, call: Callable[..., Any], image: npt.NDArray[Any]) ->
 
 
 def draw(path: Path, extents: Sequence[int], costs: dict[str, list[float]]) -> None:
-    """Draw a line a filter, named at its end."""
+    """Draw a line a filter."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), dpi=110, layout="constrained")
     axes = figure.subplots()
     for name, cost in costs.items():
-        (line,) = axes.plot(extents, cost, marker="o", markersize=3.5, linewidth=1.4)
-        axes.annotate(
-            f"{name}: {cost[-1]:.2g}", (extents[-1], cost[-1]), (6, 0), textcoords="offset points",
-            va="center", fontsize="small", color=line.get_color(),
-        )  # fmt: skip
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
+        axes.plot(extents, cost, marker="o", markersize=3.5, linewidth=1.4, label=name)
+    axes.set_xscale("log")
     axes.set_xticks(extents, [f"{extent}³" for extent in extents])
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in TICKS_NS if low <= tick <= high]
+    axes.set_yticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
+    axes.set_xlabel("voxels")
     axes.set_ylabel("nanoseconds a voxel")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False)
     figure.savefig(path)
 
 
