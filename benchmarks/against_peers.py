@@ -92,7 +92,8 @@ def _is_installed(peer: str) -> bool:
 
 
 def _dask_array(image: npt.NDArray[np.float32]) -> da.Array:
-    return da.from_array(image, chunks=min(MOST_CHUNK, -(-image.shape[0] // 2)), name=False)
+    chunked: da.Array = da.from_array(image, chunks=min(MOST_CHUNK, -(-image.shape[0] // 2)), name=False)
+    return chunked
 
 
 def _chunked(case: Case, module: Any, image: npt.NDArray[np.float32]) -> Any:

@@ -104,7 +104,7 @@ def _compared(bench: Bench, case: Case, floor: Floor) -> tuple[float | str, ...]
 
 def _compare_with_fft(bench: Bench) -> None:
     """Time a kernel that scipy.ndimage takes minutes for against the two transforms that no FFT can do without."""
-    threads = len(os.sched_getaffinity(0))
+    threads = os.cpu_count() or 1
     image = bench.volume()
     padded = np.zeros([scipy.fft.next_fast_len(n + LARGE_KERNEL - 1, real=True) for n in image.shape], np.float32)
     bare, _ = bench.time_peer(lambda: _there_and_back(padded, threads))

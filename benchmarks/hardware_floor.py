@@ -131,11 +131,12 @@ class _Device:
         with warnings.catch_warnings():
             # Several runtimes fill the log at every compile; pyopencl makes a warning of it.
             warnings.simplefilter("ignore", cl.CompilerWarning)
-            return cl.Program(self._context, source).build(options=["-cl-mad-enable"]).measured
+            program = cl.Program(self._context, source).build(options=["-cl-mad-enable"])
+        return cl.Kernel(program, "measured")
 
     def _buffer(self, size_bytes: int) -> cl.Buffer:
         buffer = cl.Buffer(self._context, cl.mem_flags.READ_WRITE, size_bytes)
-        cl.enqueue_fill_buffer(self._queue, buffer, np.uint8(0), 0, size_bytes)
+        cl.enqueue_fill_buffer(self._queue, buffer, np.zeros(1, np.uint8), 0, size_bytes)
         return buffer
 
     def _seconds(self, kernel: cl.Kernel, work_items: int, *arguments: Any) -> float:

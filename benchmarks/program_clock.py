@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pyopencl as cl
+
+_launch = cl.Kernel.__call__
+
+
+class _ProfilingQueue(cl.CommandQueue):
+    def __init__(
+        self,
+        context: cl.Context,
+        device: cl.Device | None = None,
+        properties: cl.command_queue_properties | None = None,
+    ) -> None:
+        profiling = cl.command_queue_properties.PROFILING_ENABLE
+        super().__init__(context, device, profiling if properties is None else properties | profiling)
 
 
 class ProgramClock:
     """Adds up the times of all programs that are launched from here on; begins before the device is opened."""
 
     def __init__(self) -> None:
-        self._events: list[Any] = []
-        launch, queue_class = cl.Kernel.__call__, cl.CommandQueue
+        self._events: list[cl.Event] = []
 
-        class ProfilingQueue(queue_class):  # type: ignore[misc]  # pyopencl has no types here
-            def __init__(self, context: Any, device: Any = None, properties: Any = None) -> None:
-                profiling = cl.command_queue_properties.PROFILING_ENABLE
-                super().__init__(context, device, profiling if properties is None else profiling | properties)
-
-        def watched_launch(kernel: Any, *arguments: Any, **options: Any) -> Any:
-            event = launch(kernel, *arguments, **options)
+        def watched_launch(kernel: cl.Kernel, *arguments: Any, **options: Any) -> cl.Event:
+            event = _launch(kernel, *arguments, **options)
             self._events.append(event)
             return event
 
-        cl.CommandQueue, cl.Kernel.__call__ = ProfilingQueue, watched_launch
+        patch.object(cl, "CommandQueue", _ProfilingQueue).start()
+        patch.object(cl.Kernel, "__call__", watched_launch).start()
 
     def restart(self) -> None:
         """Forget what was launched."""
