@@ -11,13 +11,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+import numpy as np
 
-    import numpy as np
+from convolume.numerics import Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy.typing as npt
 
-    from convolume.numerics import Precision
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
 
@@ -115,3 +117,36 @@ class Device(ABC):
         """
         del voxels, passes, out, precision
         return False
+
+    def correlate_by_transform(
+        self,
+        read: Callable[[tuple[slice, ...]], npt.NDArray[Any]],
+        stencil: Stencil,
+        out: npt.NDArray[Any],
+        precision: Precision,
+    ) -> None:
+        """Write what `correlate` writes, by the Fourier transform; on the host, where a device does not know better.
+
+        Parameters
+        ----------
+        read : callable
+            Returns a part of the padded input, given as slices in its coordinates; what it returned may change when
+            the same thread calls it again. It may be called from several threads.
+        stencil : Stencil
+            As many axes as `out`.
+        out : numpy.ndarray
+            As of `correlate`, float32 or float64.
+        precision : Precision
+            ``single`` transforms in float32, ``double`` in float64.
+
+        Notes
+        -----
+        A voxel lies within c·ε·log2(N)·‖weights‖·‖padded‖ of the exact sum (2-norms of the tile, N its points, c = 1;
+        Higham, *Accuracy and Stability of Numerical Algorithms*, 24.1). Its last bits depend on the
+        tile that it is in. NaN and infinities reach the voxels that weigh them and no more, as in `correlate`.
+        """
+        # scipy.fft takes a fifth of a second to load: not before something is transformed.
+        from convolume.devices._sweeps import correlate_by_transform, thread_count  # noqa: PLC0415
+
+        dtype = np.float32 if precision is Precision.SINGLE else np.float64
+        correlate_by_transform(read, stencil, out, dtype, thread_count(self.info.compute_units))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from convolume.boundary import OUTSIDE, Runs, longest_run, positions_in, runs_length, source_indices
 from convolume.devices import AxisPass
+from convolume.devices._transform import transform_tile
 from convolume.numerics import Precision
 from convolume.operations import Combine, Correlate, Operation, Sequence, reach_of
 from convolume.regions import BlockGrid
@@ -201,10 +203,14 @@ def _correlate_box(
         )
     ]
     margins = [before + after for before, after in zip(halo.before, halo.after, strict=True)]
-    for part in _parts(places, margins, out.shape):
+    stencil, is_transformed = operation.stencil, operation.method == "fft"
+    for part in _transformed_tiles(out.shape, stencil.shape) if is_transformed else _parts(places, margins, out.shape):
         needed = [p[s.start : s.stop + margin] for p, s, margin in zip(places, part, margins, strict=True)]
-        padded = _gather(patch.voxels, needed, operation.cval, work.precision)
-        work.device.correlate(padded, operation.stencil, out[part], work.precision)
+        read = partial(_gather_part, patch.voxels, needed, operation.cval, work.precision)
+        if is_transformed:
+            work.device.correlate_by_transform(read, stencil, out[part], work.precision)
+        else:
+            work.device.correlate(read(), stencil, out[part], work.precision)
 
 
 def _parts(places: list[Indices], margins: list[int], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
@@ -249,6 +255,11 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         yield tile.slices
 
 
+def _transformed_tiles(shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    for _, tile in BlockGrid(shape, transform_tile(shape, kernel_shape)):
+        yield tile.slices
+
+
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return a new array that begins with a line of the cache: devices store past the cache to such alone."""
     size_bytes = prod(shape) * dtype.itemsize
@@ -290,6 +301,13 @@ def _gather(voxels: Array, places: list[Indices], cval: float = 0.0, precision: 
         if hidden.any():
             result[(slice(None),) * axis + (hidden,)] = cval
     return result
+
+
+def _gather_part(
+    voxels: Array, places: list[Indices], cval: float, precision: Precision, part: tuple[slice, ...] = ()
+) -> Array:
+    chosen = [place[of_axis] for place, of_axis in zip(places, part, strict=True)] if part else places
+    return _gather(voxels, chosen, cval, precision)
 
 
 def _pieces(places: Indices) -> list[tuple[slice, slice | Indices]]:
