@@ -7,12 +7,16 @@ variables that a worker process needs *before* it starts.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convolume.devices._method_speeds import method_speeds
+from convolume.devices._transform import THREADS_VARIABLE
 from convolume.numerics import Precision
 
 if TYPE_CHECKING:
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from convolume.records import DeviceInfo
+    from convolume.records import DeviceInfo, MethodSpeeds
     from convolume.stencil import Stencil
 
 __all__ = ["AxisPass", "Device"]
@@ -146,7 +150,26 @@ class Device(ABC):
         tile that it is in. NaN and infinities reach the voxels that weigh them and no more, as in `correlate`.
         """
         # scipy.fft takes a fifth of a second to load: not before something is transformed.
-        from convolume.devices._sweeps import correlate_by_transform, thread_count  # noqa: PLC0415
+        from convolume.devices._sweeps import correlate_by_transform  # noqa: PLC0415
 
         dtype = np.float32 if precision is Precision.SINGLE else np.float64
-        correlate_by_transform(read, stencil, out, dtype, thread_count(self.info.compute_units))
+        correlate_by_transform(read, stencil, out, dtype, self.transform_threads)
+
+    @property
+    def transform_threads(self) -> int:
+        """Threads of the host that transforms take: a worker process has its share of the machine."""
+        return min(self.info.compute_units, int(os.environ.get(THREADS_VARIABLE, self.info.compute_units)))
+
+    @cached_property
+    def speeds(self) -> MethodSpeeds:
+        """What the methods take here, measured in less than a second when a device is first asked."""
+        return method_speeds(self)
+
+    def prepared(self) -> Device:
+        """Return this device, ready to make a program for every stencil at once, as it does where that pays."""
+        return self
+
+    def prepares(self, stencil: Stencil, voxels: int) -> bool:
+        """Say whether an output of so many voxels is reason enough for a program that is made for the stencil."""
+        del stencil, voxels
+        return False

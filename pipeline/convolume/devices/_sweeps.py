@@ -7,7 +7,6 @@ an axis each way with copies between.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +25,10 @@ if TYPE_CHECKING:
 
     from convolume.stencil import Stencil
 
-__all__ = ["THREADS_VARIABLE", "correlate_by_transform", "thread_count"]
+__all__ = ["correlate_by_transform"]
 
 Array = npt.NDArray[Any]
 Part = tuple[slice, ...]
-
-THREADS_VARIABLE = "CONVOLUME_THREADS"
 
 # What a thread works on at a time: it fits into a core's second-level cache.
 _PART_BYTES = 2**19
@@ -67,11 +64,6 @@ def correlate_by_transform(
         told = out[tuple(slice(1) if axis in axes else slice(None) for axis in range(out.ndim))]
         if not np.isfinite(told).all():
             _correlate_what_is_not_finite(read, stencil, out, threads)
-
-
-def thread_count(compute_units: int) -> int:
-    """Return how many threads a device's transforms take: a worker process has its share of the machine."""
-    return min(compute_units, int(os.environ.get(THREADS_VARIABLE, compute_units)))
 
 
 class _Sweeps:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log2, prod
 
-__all__ = ["Transform", "transform_tile"]
+__all__ = ["THREADS_VARIABLE", "Transform", "transform_tile"]
+
+# Tells a worker process how many threads its transforms may take.
+THREADS_VARIABLE = "CONVOLUME_THREADS"
 
 # A tile's transform takes 2**25 · 4 bytes in single precision, its kernel's as much again.
 _TILE_POINTS = 2**25
@@ -45,7 +48,8 @@ class Transform:
         from scipy.fft import next_fast_len  # noqa: PLC0415
 
         return tuple(
-            next_fast_len(n, real=True) if axis in self.axes else n for axis, n in enumerate(self.read_shape)
+            next_fast_len(n, real=axis == self.axes[-1]) if axis in self.axes else n
+            for axis, n in enumerate(self.read_shape)
         )
 
     @property
@@ -77,12 +81,14 @@ def transform_tile(shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> tup
     >>> transform_tile((256, 256, 256), (33, 33, 33)), transform_tile((1000, 500, 500), (9, 9, 9))
     ((256, 256, 256), (250, 250, 500))
     """
-    tile, transform = list(shape), Transform(shape, kernel_shape)
-    most = _TILE_POINTS if len(transform.axes) == len([n for n in shape if n > 1]) else _TILE_POINTS_OF_PLANES
+    tile = list(shape)
+    is_whole = all(k > 1 for k, n in zip(kernel_shape, shape, strict=True) if n > 1)
+    most = _TILE_POINTS if is_whole else _TILE_POINTS_OF_PLANES
     while prod(Transform(tuple(tile), kernel_shape).lengths) > most:
         shares = [n / k for n, k in zip(tile, kernel_shape, strict=True)]
         axis = shares.index(max(shares))
         if tile[axis] == 1:
+            # The kernel alone is that large.
             break
         tile[axis] = -(-tile[axis] // 2)
     return tuple(tile)

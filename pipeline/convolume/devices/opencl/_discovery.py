@@ -10,7 +10,7 @@ import pyopencl as cl
 
 from convolume.devices.opencl._environment import POCL_PLATFORM
 from convolume.devices.opencl._jobs import Traits
-from convolume.devices.opencl._speed_cache import remembered_speed_gflops
+from convolume.devices._speed_cache import remembered_speed_gflops
 from convolume.errors import DeviceError
 from convolume.records import DeviceInfo
 

@@ -9,7 +9,13 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["cache_folder", "remember_speed_gflops", "remembered_speed_gflops"]
+__all__ = [
+    "cache_folder",
+    "remember_figures",
+    "remember_speed_gflops",
+    "remembered_figures",
+    "remembered_speed_gflops",
+]
 
 
 def cache_folder() -> Path:
@@ -32,7 +38,23 @@ def remembered_speed_gflops(device: str, driver: str) -> float:
 
 def remember_speed_gflops(device: str, driver: str, speed_gflops: float) -> None:
     """Keep a measured speed; a folder that cannot be written is no error."""
-    speeds = {**_read(), _key(device, driver): round(speed_gflops, 3)}
+    _write(_key(device, driver), round(speed_gflops, 3))
+
+
+def remembered_figures(device: str, driver: str, what: str) -> dict[str, float]:
+    """Return several figures that were measured for a device together; none where they were not."""
+    found = _read().get(_key(device, driver, what))
+    numbers = found if isinstance(found, dict) else {}
+    return {str(name): float(figure) for name, figure in numbers.items() if isinstance(figure, (int, float))}
+
+
+def remember_figures(device: str, driver: str, what: str, figures: dict[str, float]) -> None:
+    """Keep several figures; a folder that cannot be written is no error."""
+    _write(_key(device, driver, what), {name: float(f"{figure:.4g}") for name, figure in figures.items()})
+
+
+def _write(key: str, value: object) -> None:
+    speeds = {**_read(), key: value}
     with suppress(OSError, RuntimeError):
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,5 +71,5 @@ def _read() -> dict[str, object]:
     return {}
 
 
-def _key(device: str, driver: str) -> str:
-    return f"{device} / {driver}"
+def _key(*parts: str) -> str:
+    return " / ".join(parts)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from convolume.devices.opencl._speed_cache import cache_folder, remember_speed_gflops, remembered_speed_gflops
+from convolume.devices._speed_cache import cache_folder, remember_speed_gflops, remembered_speed_gflops
 
 if TYPE_CHECKING:
     from pathlib import Path

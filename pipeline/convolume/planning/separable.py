@@ -1,0 +1,87 @@
+"""Dense kernels that are an outer product: one correlation an axis does for them what one of all axes does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convolume.operations import Correlate, Sequence
+from convolume.stencil import Stencil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["TOLERANCE", "axis_by_axis", "distance_from_separable"]
+
+Array64 = npt.NDArray[np.float64]
+
+# Of the largest weight: an outer product that was computed in float64 lies nearer.
+TOLERANCE = 1e-12
+
+
+def axis_by_axis(step: Correlate) -> Sequence | None:
+    """Return the same correlation as passes along one axis each, first to last; None where there is no such.
+
+    The kernel has to be the outer product of weights on its axes to `TOLERANCE`, with its zeros in the same places.
+
+    Notes
+    -----
+    What lies outside in the constant modes has been weighed by the passes before: it is `cval` times the sums of their
+    weights.
+
+    Examples
+    --------
+    >>> from convolume.boundary import BoundaryMode
+    >>> step = Correlate(Stencil.correlate(np.outer([1, 2, 1], [1, 0, -1])), (BoundaryMode.NEAREST,) * 2)
+    >>> [one.stencil.weights.ravel().tolist() for one in axis_by_axis(step).operations]
+    [[2.0, 4.0, 2.0], [0.5, 0.0, -0.5]]
+    """
+    if not isfinite(step.cval) or distance_from_separable(step.stencil) > TOLERANCE:
+        return None
+    passes, cval = [], step.cval
+    for line in _lines(step.stencil.weights):
+        if line.size > 1:
+            passes.append(Correlate(_stencil(line, step.stencil), step.modes, cval))
+            cval *= float(line.sum())
+    return Sequence(tuple(passes))
+
+
+def distance_from_separable(stencil: Stencil) -> float:
+    """Return how far a kernel is from an outer product, of its largest weight; infinite where it is not to be one.
+
+    Examples
+    --------
+    >>> distance_from_separable(Stencil.correlate([[1.0, 2.0], [2.0, 4.5]])) > 0.05
+    True
+    """
+    weights = stencil.weights
+    if not weights.any():
+        return np.inf
+    product: Array64 = reduce(np.multiply, _lines(weights))
+    if not np.array_equal(product != 0, weights != 0):
+        return np.inf
+    return float(np.abs(product - weights).max() / np.abs(weights).max())
+
+
+def _lines(weights: Array64) -> Iterator[Array64]:
+    """Yield the lines through the largest weight, one an axis, as factors: their product has that weight once."""
+    place = np.unravel_index(int(np.argmax(np.abs(weights))), weights.shape)
+    is_first = True
+    for axis, extent in enumerate(weights.shape):
+        index: tuple[Any, ...] = tuple(slice(None) if axis == other else slice(p, p + 1) for other, p in enumerate(place))
+        if extent > 1:
+            yield weights[index] if is_first else weights[index] / weights[place]
+            is_first = False
+    if is_first:
+        yield weights
+
+
+def _stencil(line: Array64, whole: Stencil) -> Stencil:
+    """Return the stencil of one line, at its place in the whole one."""
+    origin = tuple(at if n > 1 else 0 for at, n in zip(whole.origin_voxels, line.shape, strict=True))
+    return replace(whole, shape=line.shape, weights_float64=line.astype("<f8").tobytes(), origin_voxels=origin)
