@@ -74,21 +74,22 @@ class Transform:
 def transform_tile(shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the extents of tiles in which an output is transformed, so that memory stays bounded.
 
-    The longest axis is halved until a tile is small enough; tiles overlap in the input by the kernel.
+    Axes are halved, those first that are longest beside the kernel, until a tile is small enough or no longer than the
+    kernel; tiles overlap in the input by the kernel.
 
     Examples
     --------
     >>> transform_tile((256, 256, 256), (33, 33, 33)), transform_tile((1000, 500, 500), (9, 9, 9))
-    ((256, 256, 256), (250, 250, 500))
+    ((256, 256, 256), (250, 250, 250))
     """
     tile = list(shape)
     is_whole = all(k > 1 for k, n in zip(kernel_shape, shape, strict=True) if n > 1)
     most = _TILE_POINTS if is_whole else _TILE_POINTS_OF_PLANES
     while prod(Transform(tuple(tile), kernel_shape).lengths) > most:
         shares = [n / k for n, k in zip(tile, kernel_shape, strict=True)]
-        axis = shares.index(max(shares))
-        if tile[axis] == 1:
-            # The kernel alone is that large.
+        longest = max(shares)
+        if longest <= 1:
             break
+        axis = shares.index(longest)
         tile[axis] = -(-tile[axis] // 2)
     return tuple(tile)

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from convolume.operations import Correlate, Sequence
-from convolume.stencil import Stencil
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from convolume.stencil import Stencil
 
 __all__ = ["TOLERANCE", "axis_by_axis", "distance_from_separable"]
 
@@ -37,9 +38,10 @@ def axis_by_axis(step: Correlate) -> Sequence | None:
     Examples
     --------
     >>> from convolume.boundary import BoundaryMode
+    >>> from convolume.stencil import Stencil
     >>> step = Correlate(Stencil.correlate(np.outer([1, 2, 1], [1, 0, -1])), (BoundaryMode.NEAREST,) * 2)
     >>> [one.stencil.weights.ravel().tolist() for one in axis_by_axis(step).operations]
-    [[2.0, 4.0, 2.0], [0.5, 0.0, -0.5]]
+    [[1.0, 2.0, 1.0], [1.0, 0.0, -1.0]]
     """
     if not isfinite(step.cval) or distance_from_separable(step.stencil) > TOLERANCE:
         return None
@@ -56,6 +58,7 @@ def distance_from_separable(stencil: Stencil) -> float:
 
     Examples
     --------
+    >>> from convolume.stencil import Stencil
     >>> distance_from_separable(Stencil.correlate([[1.0, 2.0], [2.0, 4.5]])) > 0.05
     True
     """
@@ -73,7 +76,9 @@ def _lines(weights: Array64) -> Iterator[Array64]:
     place = np.unravel_index(int(np.argmax(np.abs(weights))), weights.shape)
     is_first = True
     for axis, extent in enumerate(weights.shape):
-        index: tuple[Any, ...] = tuple(slice(None) if axis == other else slice(p, p + 1) for other, p in enumerate(place))
+        index: tuple[Any, ...] = tuple(
+            slice(None) if axis == other else slice(p, p + 1) for other, p in enumerate(place)
+        )
         if extent > 1:
             yield weights[index] if is_first else weights[index] / weights[place]
             is_first = False

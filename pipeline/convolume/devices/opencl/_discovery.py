@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pyopencl as cl
 
+from convolume.devices._speed_cache import remembered_speed_gflops
 from convolume.devices.opencl._environment import POCL_PLATFORM
 from convolume.devices.opencl._jobs import Traits
-from convolume.devices._speed_cache import remembered_speed_gflops
 from convolume.errors import DeviceError
 from convolume.records import DeviceInfo
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convolume.devices.opencl._device import OpenCLDevice
 from convolume.devices._speed_cache import remember_speed_gflops, remembered_speed_gflops
+from convolume.devices.opencl._device import OpenCLDevice
 from convolume.errors import DeviceError
 from convolume.numerics import Precision
 from convolume.stencil import Stencil
