@@ -107,7 +107,7 @@ def _chosen(step: Correlate, shape: tuple[int, ...], device: Device, precision: 
     forecast = _forecast_ns(step, shape, device)
     name = min(forecast, key=forecast.__getitem__)
     rejected = [(other, _expected(taken)) for other, taken in forecast.items() if other != name]
-    if "separable" not in forecast:
+    if axis_by_axis(step) is None:
         rejected.append(("separable", _why_not_separable(step)))
     return MethodChoice(kernel, name, _expected(forecast[name]), tuple(rejected), tuple(forecast.items()))
 
@@ -125,7 +125,7 @@ def _forecast_ns(step: Correlate, shape: tuple[int, ...], device: Device) -> dic
     tap_ns = speeds.special_tap_ns if is_large else speeds.tap_ns
     forecast: dict[Method, float] = {"direct": speeds.pass_ns + tap_ns * step.stencil.tap_count}
     passes = axis_by_axis(step)
-    if passes is not None:
+    if passes is not None and len(passes.operations) > 1:
         forecast["separable"] = _separable_ns(passes, device, is_large=is_large)
     tile = transform_tile(tuple(min(n, _NOMINAL_EXTENT) for n in shape), step.stencil.shape)
     forecast["fft"] = speeds.point_ns * Transform(tile, step.stencil.shape).work / prod(tile)
