@@ -44,7 +44,7 @@ def test_passes_are_scipys_dense_correlation(data: st.DataObject, mode: Boundary
     step = Correlate(Stencil.correlate(kernel, origin), (mode,) * len(shape), cval)
     passes = axis_by_axis(step)
     assert passes is not None
-    assert all(sum(n > 1 for n in one.stencil.shape) == 1 for one in passes.operations if isinstance(one, Correlate))
+    assert all(sum(n > 1 for n in one.stencil.shape) <= 1 for one in passes.operations if isinstance(one, Correlate))
     expected = scipy.ndimage.correlate(image, kernel, mode=mode.value, cval=cval, origin=origin)
     bound = 2 * rounding_bound(step, image, extra=40)
     assert_close(evaluate_whole(passes, image), expected, bound)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from convolume.stencil import Stencil
 
-__all__ = ["correlate_by_transform"]
+__all__ = ["Kept", "Sweeps", "correlate_by_transform", "kept_kernels"]
 
 Array = npt.NDArray[Any]
 Part = tuple[slice, ...]
@@ -56,7 +56,7 @@ def correlate_by_transform(
     """
     if out.size == 0:
         return
-    sweeps = _Sweeps(Transform(out.shape, stencil.shape), np.dtype(dtype), threads)
+    sweeps = Sweeps(Transform(out.shape, stencil.shape), np.dtype(dtype), threads)
     with np.errstate(all="ignore"):
         sweeps.correlate(read, stencil, out)
         # What is not finite reaches all that is transformed together: one voxel of it tells.
@@ -66,7 +66,7 @@ def correlate_by_transform(
             _correlate_what_is_not_finite(read, stencil, out, threads)
 
 
-class _Sweeps:
+class Sweeps:
     """One correlation of one tile."""
 
     def __init__(self, transform: Transform, real: np.dtype[Any], threads: int) -> None:
@@ -124,9 +124,9 @@ class _Sweeps:
     def _kernel(self, stencil: Stencil) -> Array:
         """Return the conjugate of a kernel's transform, kept from tile to tile."""
         key = stencil, tuple(self.transform.lengths[axis] for axis in self.transform.axes), self.complex.name
-        return _kept.get(key, lambda: self._transformed_kernel(stencil))
+        return kept_kernels.get(key, lambda: self.transformed_kernel(stencil))
 
-    def _transformed_kernel(self, stencil: Stencil) -> Array:
+    def transformed_kernel(self, stencil: Stencil) -> Array:
         far, *near = self.transform.axes
         lengths, last = self.transform.lengths, self.transform.axes[-1]
         # Axis by axis, so that what is filled with zeros is not transformed before it has to be.
@@ -159,7 +159,7 @@ class _Sweeps:
             deque(pool.map(quietly, range(0, extent, step)), maxlen=0)
 
 
-class _Kept:
+class Kept:
     """The kernels' transforms of this process, those that were used last, up to some bytes."""
 
     def __init__(self, most_bytes: int) -> None:
@@ -176,12 +176,12 @@ class _Kept:
         with self._lock:
             self._arrays[key] = array
             self._arrays.move_to_end(key)
-            while len(self._arrays) > 1 and sum(kept.nbytes for kept in self._arrays.values()) > self._most_bytes:
+            while len(self._arrays) > 1 and sum(held.nbytes for held in self._arrays.values()) > self._most_bytes:
                 self._arrays.popitem(last=False)
         return array
 
 
-_kept = _Kept(_KEPT_BYTES)
+kept_kernels = Kept(_KEPT_BYTES)
 
 
 def _on(axis: int, part: slice, ndim: int) -> Part:
@@ -201,7 +201,7 @@ def _correlate_what_is_not_finite(read: Callable[[Part], Array], stencil: Stenci
     def transformed(image: Array, taps: Array) -> Array:
         kernel = replace(stencil, weights_float64=taps.astype("<f8").tobytes(), divisor=1)
         result = np.empty(out.shape)
-        sweeps = _Sweeps(Transform(out.shape, stencil.shape), result.dtype, threads)
+        sweeps = Sweeps(Transform(out.shape, stencil.shape), result.dtype, threads)
         sweeps.correlate(lambda part: image[part], kernel, result)
         return result
 

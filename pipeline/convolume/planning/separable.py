@@ -73,7 +73,7 @@ def _lines(weights: Array64) -> list[Array64]:
     """Return the lines through the largest weight, one an axis, as factors: their product has that weight once."""
     place = np.unravel_index(int(np.argmax(np.abs(weights))), weights.shape)
     axes = [axis for axis, extent in enumerate(weights.shape) if extent > 1] or [0]
-    lines = []
+    lines: list[Array64] = []
     for axis in axes:
         index: tuple[Any, ...] = tuple(slice(p, p + 1) for p in place)
         lines.append(weights[(*index[:axis], slice(None), *index[axis + 1 :])] / (weights[place] if lines else 1.0))
