@@ -27,30 +27,32 @@ if TYPE_CHECKING:
     from convolume.records import DeviceInfo, MethodSpeeds
     from convolume.stencil import Stencil
 
-__all__ = ["AxisPass", "Device"]
+__all__ = ["Device", "Pass"]
 
 
 @dataclass(frozen=True, slots=True)
-class AxisPass:
-    """One of several correlations along one axis each, filled before its own pass.
+class Pass:
+    """One correlation, with where what it reads stands: faces are filled by looking a place up, not by copies.
 
     Parameters
     ----------
-    axis : int
-        Axis of the voxels, not negative.
-    weights : numpy.ndarray
-        Float64, in the order of `Stencil.weights`.
-    places : numpy.ndarray
-        Where each voxel that the pass reads on its axis stands in the array, `OUTSIDE` where the constant stands: as
-        many as there are outputs on this axis, and ``len(weights) - 1``.
+    stencil : Stencil
+        As many axes as the voxels.
+    places : tuple of numpy.ndarray
+        For each axis, where each voxel that the pass reads stands in the array, `OUTSIDE` where the constant stands: as
+        many as there are outputs on this axis, and ``extent - 1`` of the stencil.
     cval : float
         The constant.
     """
 
-    axis: int
-    weights: npt.NDArray[np.float64]
-    places: npt.NDArray[np.intp]
+    stencil: Stencil
+    places: tuple[npt.NDArray[np.intp], ...]
     cval: float
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of what the pass gives."""
+        return tuple(len(axis) - extent + 1 for axis, extent in zip(self.places, self.stencil.shape, strict=True))
 
 
 class Device(ABC):
@@ -98,17 +100,17 @@ class Device(ABC):
         contribute: NaN stays where real taps put it.
         """
 
-    def correlate_axes(
-        self, voxels: npt.NDArray[Any], passes: Sequence[AxisPass], out: npt.NDArray[Any], precision: Precision
+    def correlate_passes(
+        self, voxels: npt.NDArray[Any], passes: Sequence[Pass], out: npt.NDArray[Any], precision: Precision
     ) -> bool:
-        """Do several passes in one, where the device knows how, to the bits of one `correlate` after the other.
+        """Fill and weigh in one go, where the device knows how, to the bits of `correlate` on filled copies.
 
         Parameters
         ----------
         voxels : numpy.ndarray
-            As `padded` of `correlate`, without a halo: the extent of an axis that has a pass is any.
-        passes : sequence of AxisPass
-            In the order in which they are done, each axis once.
+            As `padded` of `correlate`, without a halo of its own: the passes say where voxels stand.
+        passes : sequence of Pass
+            One, or several over one axis each, no axis twice; each reads what the pass before it gave.
         out : numpy.ndarray
             As of `correlate`; what passes between two steps has its dtype.
         precision : Precision
@@ -117,7 +119,7 @@ class Device(ABC):
         Returns
         -------
         bool
-            Whether it was done. Otherwise `out` may hold anything, and the caller goes pass by pass.
+            Whether it was done. Otherwise `out` may hold anything, and the caller fills copies and goes pass by pass.
         """
         del voxels, passes, out, precision
         return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convolume.boundary import OUTSIDE, Runs, longest_run, positions_in, runs_length, source_indices
-from convolume.devices import AxisPass
+from convolume.devices import Pass
 from convolume.devices._transform import transform_tile
 from convolume.numerics import Precision
 from convolume.operations import Combine, Correlate, Operation, Sequence, reach_of
@@ -28,11 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convolume.devices import Device
+    from convolume.stencil import Stencil
 
 __all__ = ["Patch", "Work", "boxes_of", "evaluate"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
+Box = tuple[tuple[int, int], ...]
 
 # Filled copies of about this size stay in a processor's cache until the device has read them.
 _TILE_VOXELS = 2**20
@@ -113,8 +114,8 @@ def _walk_axes(
     steps = [step for step in sequence.operations if isinstance(step, Correlate)]
     axes = [axis for step in steps for axis, extent in enumerate(step.stencil.shape) if extent > 1]
     is_fitting = 1 < len(steps) == len(sequence.operations) == len(axes) == len(set(axes))
-    if any(step.stencil.by_lines for step in steps):
-        # Lines are summed in an order of their own.
+    if any(step.stencil.by_lines or step.method == "fft" for step in steps):
+        # Lines are summed in an order of their own, transforms in none.
         return None
     # Two steps, two axes: an axis each, or both with one and none with the other.
     if not is_fitting or any(step.stencil.shape[axis] == 1 for step, axis in zip(steps, axes, strict=True)):
@@ -124,25 +125,35 @@ def _walk_axes(
     if out.dtype != work.dtype:
         return None
     for place, box in boxes_of(wanted):
-        passes = [_pass(work, step, patch, axis, box[axis]) for step, axis in zip(steps, axes, strict=True)]
-        index = tuple(
-            slice(None) if axis in axes else _slice_of(positions_in(runs, np.arange(*ends)))
-            for axis, (runs, ends) in enumerate(zip(patch.runs, box, strict=True))
-        )
-        if not work.device.correlate_axes(patch.voxels[index], passes, out[place], work.precision):
+        passes = _passes(work, dict(zip(axes, steps, strict=True)), patch, box)
+        if not work.device.correlate_passes(patch.voxels, passes, out[place], work.precision):
             return None
     return out
 
 
-def _slice_of(places: Indices) -> slice:
-    return slice(int(places[0]), int(places[-1]) + 1)
+def _passes(work: Work, step_of: dict[int, Correlate], patch: Patch, box: Box) -> list[Pass]:
+    """Return one pass an axis; before its own an axis is whole, after it the box."""
+    places = [
+        np.arange(runs_length(runs)) if axis in step_of else positions_in(runs, np.arange(*box[axis]))
+        for axis, runs in enumerate(patch.runs)
+    ]
+    passes = []
+    for axis, step in step_of.items():
+        places[axis] = _places(work, step, patch, box)[axis]
+        passes.append(Pass(step.stencil, tuple(places), step.cval))
+        places = [np.arange(extent) for extent in passes[-1].out_shape]
+    return passes
 
 
-def _pass(work: Work, step: Correlate, patch: Patch, axis: int, ends: tuple[int, int]) -> AxisPass:
-    stencil, (start, stop) = step.stencil, ends
-    before, after = stencil.halo.before[axis], stencil.halo.after[axis]
-    indices = source_indices(start - before, stop + after, work.image_shape[axis], step.modes[axis])
-    return AxisPass(axis, stencil.weights.ravel(), positions_in(patch.runs[axis], indices), step.cval)
+def _places(work: Work, step: Correlate, patch: Patch, box: Box) -> tuple[Indices, ...]:
+    """Return where what a step reads to give a box stands in the patch, axis by axis."""
+    halo = step.stencil.halo
+    return tuple(
+        positions_in(runs, source_indices(a - before, b + after, length, mode) if before + after else np.arange(a, b))
+        for runs, (a, b), before, after, length, mode in zip(
+            patch.runs, box, halo.before, halo.after, work.image_shape, step.modes, strict=True
+        )
+    )
 
 
 def _evaluate_sequence(work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...]) -> Array:
@@ -176,12 +187,12 @@ def _correlate(
 ) -> Array:
     if out is None:
         out = np.empty(tuple(runs_length(runs) for runs in wanted), work.step_dtype)
-    for place, runs in boxes_of(wanted):
-        _correlate_box(work, operation, patch, runs, out[place])
+    for place, box in boxes_of(wanted):
+        _correlate_box(work, operation, patch, box, out[place])
     return out
 
 
-def boxes_of(wanted: tuple[Runs, ...]) -> Iterator[tuple[tuple[slice, ...], tuple[tuple[int, int], ...]]]:
+def boxes_of(wanted: tuple[Runs, ...]) -> Iterator[tuple[tuple[slice, ...], Box]]:
     """Yield each box that `wanted` names, with its place in the array that holds them all."""
     axes = []
     for runs in wanted:
@@ -191,29 +202,39 @@ def boxes_of(wanted: tuple[Runs, ...]) -> Iterator[tuple[tuple[slice, ...], tupl
         yield tuple(place for place, _ in box), tuple(run for _, run in box)
 
 
-def _correlate_box(
-    work: Work, operation: Correlate, patch: Patch, box: tuple[tuple[int, int], ...], out: Array
-) -> None:
+def _correlate_box(work: Work, operation: Correlate, patch: Patch, box: Box, out: Array) -> None:
     """Weigh one box: where nothing is to be filled on the patch itself, else on filled copies."""
-    halo = operation.stencil.halo
-    places = [
-        positions_in(runs, source_indices(a - before, b + after, length, mode) if before + after else np.arange(a, b))
-        for runs, (a, b), before, after, length, mode in zip(
-            patch.runs, box, halo.before, halo.after, work.image_shape, operation.modes, strict=True
-        )
-    ]
-    margins = [before + after for before, after in zip(halo.before, halo.after, strict=True)]
-    stencil, is_transformed = operation.stencil, operation.method == "fft"
-    for part in _transformed_tiles(out.shape, stencil.shape) if is_transformed else _parts(places, margins, out.shape):
-        needed = [p[s.start : s.stop + margin] for p, s, margin in zip(places, part, margins, strict=True)]
-        read = partial(_gather_part, patch.voxels, needed, operation.cval, work.precision)
-        if is_transformed:
-            work.device.correlate_by_transform(read, stencil, out[part], work.precision)
-        else:
-            work.device.correlate(read(), stencil, out[part], work.precision)
+    stencil = operation.stencil
+    places = _places(work, operation, patch, box)
+    if operation.method == "fft":
+        _transform_box(work, operation, patch, places, out)
+        return
+    if work.device.correlate_passes(patch.voxels, [Pass(stencil, places, operation.cval)], out, work.precision):
+        return
+    for part in _parts(places, [extent - 1 for extent in stencil.shape], out.shape):
+        padded = _gather(patch.voxels, _needed(places, part, stencil), operation.cval, work.precision)
+        work.device.correlate(padded, stencil, out[part], work.precision)
 
 
-def _parts(places: list[Indices], margins: list[int], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+def _transform_box(work: Work, operation: Correlate, patch: Patch, places: tuple[Indices, ...], out: Array) -> None:
+    """Weigh one box by the Fourier transform, in tiles; a part of a tile is filled when the device reads it."""
+    stencil = operation.stencil
+    for _, tile in BlockGrid(out.shape, transform_tile(out.shape, stencil.shape)):
+        needed = _needed(places, tile.slices, stencil)
+
+        def read(part: tuple[slice, ...], needed: list[Indices] = needed) -> Array:
+            chosen = [place[of_axis] for place, of_axis in zip(needed, part, strict=True)]
+            return _gather(patch.voxels, chosen, operation.cval, work.precision)
+
+        work.device.correlate_by_transform(read, stencil, out[tile.slices], work.precision)
+
+
+def _needed(places: tuple[Indices, ...], part: tuple[slice, ...], stencil: Stencil) -> list[Indices]:
+    """Return where what a part of the output reads stands, axis by axis."""
+    return [p[s.start : s.stop + extent - 1] for p, s, extent in zip(places, part, stencil.shape, strict=True)]
+
+
+def _parts(places: tuple[Indices, ...], margins: list[int], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """Yield the parts in which an output is computed.
 
     Where only leading axes are filled, these are slabs at the faces, and the inner box, which is not copied. Where rows
@@ -252,11 +273,6 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
             break
         extents[min(reversed(growing), key=extents.__getitem__)] *= 2
     for _, tile in BlockGrid(shape, tuple(extents)):
-        yield tile.slices
-
-
-def _transformed_tiles(shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    for _, tile in BlockGrid(shape, transform_tile(shape, kernel_shape)):
         yield tile.slices
 
 
@@ -301,13 +317,6 @@ def _gather(voxels: Array, places: list[Indices], cval: float = 0.0, precision: 
         if hidden.any():
             result[(slice(None),) * axis + (hidden,)] = cval
     return result
-
-
-def _gather_part(
-    voxels: Array, places: list[Indices], cval: float, precision: Precision, part: tuple[slice, ...] = ()
-) -> Array:
-    chosen = [place[of_axis] for place, of_axis in zip(places, part, strict=True)] if part else places
-    return _gather(voxels, chosen, cval, precision)
 
 
 def _pieces(places: Indices) -> list[tuple[slice, slice | Indices]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as Several
 
     from convolume.boundary import Runs
-    from convolume.devices import AxisPass
+    from convolume.devices import Pass
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +49,7 @@ MARK = 77
 class Stepwise(OpenCLDevice):
     """The device as it is without the walk."""
 
-    correlate_axes = Device.correlate_axes
+    correlate_passes = Device.correlate_passes
 
 
 class Walking(OpenCLDevice):
@@ -57,9 +57,9 @@ class Walking(OpenCLDevice):
 
     served = 0
 
-    def correlate_axes(self, voxels: Array, passes: Several[AxisPass], out: Array, precision: Precision) -> bool:
+    def correlate_passes(self, voxels: Array, passes: Several[Pass], out: Array, precision: Precision) -> bool:
         """Count what is served."""
-        done = super().correlate_axes(voxels, passes, out, precision)
+        done = super().correlate_passes(voxels, passes, out, precision)
         self.served += done
         return done
 

@@ -25,7 +25,7 @@ from convolume.numerics import Precision, working_dtype
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from convolume.devices import AxisPass
+    from convolume.devices import Pass
     from convolume.devices.opencl._arrangement import Arguments
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
@@ -81,9 +81,9 @@ class OpenCLDevice(Device):
         self._correlate_parts(source, stencil, target, numbers)
         _memory.deliver(target, out, by_lines=stencil.by_lines)
 
-    def correlate_axes(self, voxels: Array, passes: Sequence[AxisPass], out: Array, precision: Precision) -> bool:
-        """Do several passes in one walk, where they fit it; see `convolume.devices.Device.correlate_axes`."""
-        if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind}:
+    def correlate_passes(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
+        """Do several passes in one walk, where they fit it; see `convolume.devices.Device.correlate_passes`."""
+        if out.size == 0 or len(passes) == 1 or "c" in {voxels.dtype.kind, out.dtype.kind}:
             return False
         numbers = self._numbers(voxels.dtype, out.dtype, precision)
         # What passes between two steps is read by the next as if it were an image.

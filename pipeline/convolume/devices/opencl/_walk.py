@@ -16,7 +16,7 @@ from convolume.devices.opencl._jobs import Job, Numbers, Traits
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from convolume.devices import AxisPass
+    from convolume.devices import Pass
 
 __all__ = ["Taps", "Walk", "WalkJob", "walks_of"]
 
@@ -96,6 +96,22 @@ class WalkJob(Job):
 
 
 @dataclass(frozen=True)
+class Line:
+    """A pass over one axis, and where what it reads stands on it."""
+
+    axis: int
+    weights: npt.NDArray[np.float64]
+    places: Indices
+    cval: float
+
+    @classmethod
+    def of(cls, step: Pass) -> Self:
+        """Return what a pass is along the axis that it weighs."""
+        axis = max(range(step.stencil.ndim), key=step.stencil.shape.__getitem__)
+        return cls(axis, step.stencil.weights.ravel(), step.places[axis], step.cval)
+
+
+@dataclass(frozen=True)
 class Row:
     """How a pass along x reads: ``voxels`` of every row as they lie, and the places of what is filled at its ends."""
 
@@ -130,13 +146,13 @@ class Walk:
     job: WalkJob
     voxels: Array
     out: Array
-    a: AxisPass | None
-    b: AxisPass
-    x: AxisPass | None
+    a: Line | None
+    b: Line
+    x: Line | None
     row: Row
 
     @classmethod
-    def of(cls, voxels: Array, passes: Sequence[AxisPass], out: Array, numbers: Numbers, traits: Traits) -> Self | None:
+    def of(cls, voxels: Array, passes: Sequence[Line], out: Array, numbers: Numbers, traits: Traits) -> Self | None:
         """Return the walk for passes; None where it does not serve."""
         last = voxels.ndim - 1
         *ahead, final = passes
@@ -220,21 +236,31 @@ class Walk:
 
 
 def walks_of(
-    voxels: Array, passes: Sequence[AxisPass], out: Array, numbers: Numbers, limits: tuple[Traits, int]
+    voxels: Array, passes: Sequence[Pass], out: Array, numbers: Numbers, limits: tuple[Traits, int]
 ) -> list[Walk]:
     """Return walks that do the passes, one for each tile along x whose rows fit local memory; [] if they do not fit.
 
     Parameters
     ----------
     voxels, passes, out
-        As `convolume.devices.Device.correlate_axes` takes them, in rows that a program can read and write.
+        As `convolume.devices.Device.correlate_passes` takes them, in rows that a program can read and write.
     numbers : Numbers
         Dtypes.
     limits : tuple of Traits and int
         Of the device; bytes of its local memory.
     """
+    lines = [Line.of(step) for step in passes]
+    walked = {line.axis for line in lines}
+    # Axes that are not weighed are read as they lie.
+    box = (slice(None) if axis in walked else _slice_of(places) for axis, places in enumerate(passes[0].places))
+    return _tiles(voxels[tuple(box)], lines, out, numbers, limits)
+
+
+def _tiles(
+    voxels: Array, lines: Sequence[Line], out: Array, numbers: Numbers, limits: tuple[Traits, int]
+) -> list[Walk]:
     traits, local_bytes = limits
-    walk = Walk.of(voxels, passes, out, numbers, traits)
+    walk = Walk.of(voxels, lines, out, numbers, traits)
     if walk is None or walk.local_bytes <= min(RING_BYTES, local_bytes):
         return [walk] if walk else []
     width = out.shape[-1]
@@ -242,13 +268,17 @@ def walks_of(
     if half < LEAST_TILE:
         return []
     parts = [
-        walks_of(*_columns(voxels, passes, slice(start, stop)), out[..., start:stop], numbers, limits)
+        _tiles(*_columns(voxels, lines, slice(start, stop)), out[..., start:stop], numbers, limits)
         for start, stop in ((0, half), (half, width))
     ]
     return [walk for part in parts for walk in part] if all(parts) else []
 
 
-def _columns(voxels: Array, passes: Sequence[AxisPass], part: slice) -> tuple[Array, list[AxisPass]]:
+def _slice_of(places: Indices) -> slice:
+    return slice(int(places[0]), int(places[-1]) + 1)
+
+
+def _columns(voxels: Array, passes: Sequence[Line], part: slice) -> tuple[Array, list[Line]]:
     """Return what a part of the columns of an output is made from."""
     *ahead, final = passes
     if final.axis != voxels.ndim - 1:
@@ -260,7 +290,7 @@ def _columns(voxels: Array, passes: Sequence[AxisPass], part: slice) -> tuple[Ar
 def _job(
     numbers: Numbers,
     traits: Traits,
-    passes: tuple[AxisPass | None, AxisPass, AxisPass | None],
+    passes: tuple[Line | None, Line, Line | None],
     out: Array,
 ) -> WalkJob | None:
     a, b, x = passes
@@ -279,7 +309,7 @@ def _job(
     return WalkJob(*common, rows, steps, taps[0], taps[1], taps[2], streams)
 
 
-def _is_lost(step: AxisPass, target: np.dtype[Any], numbers: Numbers) -> bool:
+def _is_lost(step: Line, target: np.dtype[Any], numbers: Numbers) -> bool:
     """Say whether a constant that stands beyond the faces is no value of what passes between two steps."""
     if target.name == numbers.sum or not (step.places == OUTSIDE).any():
         return False
@@ -300,6 +330,6 @@ def _pitch(voxels: int) -> int:
     return (-(-voxels // LINE_VOXELS) | 1) * LINE_VOXELS
 
 
-def _offsets(step: AxisPass, pitch: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _offsets(step: Line, pitch: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return the places of a pass in elements of the source."""
     return np.where(step.places == OUTSIDE, OUTSIDE, step.places * pitch[step.axis])
