@@ -39,6 +39,8 @@ class MethodSpeeds:
         A pass over the voxels, however few the taps.
     tap_ns, special_tap_ns : float
         Each tap, in a program for any kernel, and in one that is made for the kernel.
+    walk_ns : float
+        Passes along all axes that are done in one, however few their taps.
     point_ns : float
         Each point of a Fourier transform, forth and back, times the binary logarithm of their number.
     """
@@ -46,6 +48,7 @@ class MethodSpeeds:
     pass_ns: float
     tap_ns: float
     special_tap_ns: float
+    walk_ns: float
     point_ns: float
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,7 +21,10 @@ from convolume.planning.method import MethodChoice, settled
 from convolume.records import MethodSpeeds
 from convolume.stencil import Stencil
 
-SPEEDS = MethodSpeeds(pass_ns=1.0, tap_ns=0.05, special_tap_ns=0.02, point_ns=0.5)
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Items
+
+SPEEDS = MethodSpeeds(pass_ns=1.0, tap_ns=0.05, special_tap_ns=0.02, walk_ns=1.5, point_ns=0.5)
 SHAPE = (256, 256, 256)
 
 
@@ -29,9 +33,9 @@ class Prepared(NumpyDevice):
 
     speeds = SPEEDS
 
-    def prepares(self, stencil: Stencil, voxels: int) -> bool:
+    def prepares(self, stencils: Items[Stencil], voxels: int) -> bool:
         """Say so of a large image."""
-        del stencil
+        del stencils
         return voxels >= 256**3
 
 
@@ -85,6 +89,10 @@ def test_what_is_expected_follows_the_speeds(device: Device) -> None:
     large, small = (dict(chosen(dense(9, 9, 9), device, shape).forecast_ns) for shape in (SHAPE, (100, 100, 100)))
     assert large["direct"] == pytest.approx(1 + 729 * 0.02)
     assert small["direct"] == pytest.approx(1 + 729 * 0.05)
+    product = dense(9, 9, 9, product=True)
+    large_product, small_product = (dict(chosen(product, device, s).forecast_ns) for s in (SHAPE, (100, 100, 100)))
+    assert large_product["separable"] == pytest.approx(1.5 + 27 * 0.02)
+    assert small_product["separable"] == pytest.approx(3 * 1 + 27 * 0.05)
     assert large["fft"] == pytest.approx(0.5 * (264 * 264 * 264 * 3 * np.log2(264)) / 256**3, rel=0.05)
 
 

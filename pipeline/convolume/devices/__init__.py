@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convolume.devices._method_speeds import method_speeds
+from convolume.devices._pass import Pass
 from convolume.devices._transform import THREADS_VARIABLE
 from convolume.numerics import Precision
 
@@ -28,31 +28,6 @@ if TYPE_CHECKING:
     from convolume.stencil import Stencil
 
 __all__ = ["Device", "Pass"]
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One correlation, with where what it reads stands: faces are filled by looking a place up, not by copies.
-
-    Parameters
-    ----------
-    stencil : Stencil
-        As many axes as the voxels.
-    places : tuple of numpy.ndarray
-        For each axis, where each voxel that the pass reads stands in the array, `OUTSIDE` where the constant stands: as
-        many as there are outputs on this axis, and ``extent - 1`` of the stencil.
-    cval : float
-        The constant.
-    """
-
-    stencil: Stencil
-    places: tuple[npt.NDArray[np.intp], ...]
-    cval: float
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of what the pass gives."""
-        return tuple(len(axis) - extent + 1 for axis, extent in zip(self.places, self.stencil.shape, strict=True))
 
 
 class Device(ABC):
@@ -171,7 +146,7 @@ class Device(ABC):
         """Return this device, ready to make a program for every stencil at once, as it does where that pays."""
         return self
 
-    def prepares(self, stencil: Stencil, voxels: int) -> bool:
-        """Say whether an output of so many voxels is reason enough for a program that is made for the stencil."""
-        del stencil, voxels
+    def prepares(self, stencils: Sequence[Stencil], voxels: int) -> bool:
+        """Say whether so many voxels of output are reason enough for a program that is made for these passes."""
+        del stencils, voxels
         return False

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from convolume.devices._pass import Pass
 from convolume.devices._speed_cache import remember_figures, remembered_figures
 from convolume.devices._transform import Transform
 from convolume.numerics import Precision
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["method_speeds"]
 
-# A tenth of a second on a processor, and the compiling of two programs.
-_EXTENT, _SMALL, _LARGE, _TRANSFORMED, _REPEATS = 64, 1, 5, 33, 3
+Array = npt.NDArray[Any]
+
+# Some tenths of a second on a processor, the compiling of three programs included.
+_EXTENT, _REPEATS = 96, 3
+_DENSE, _LINE, _TRANSFORMED = 5, 9, 33
 
 
 def method_speeds(device: Device) -> MethodSpeeds:
@@ -43,31 +48,53 @@ def method_speeds(device: Device) -> MethodSpeeds:
 
 def _measured(device: Device) -> MethodSpeeds:
     prepared = device.prepared()
-    taps = _LARGE**3 - _SMALL**3
-    pass_ns, large_ns = _direct_ns(device, _SMALL), _direct_ns(device, _LARGE)
-    special_ns = large_ns if prepared is device else _direct_ns(prepared, _LARGE)
-    return MethodSpeeds(
-        pass_ns, max(0.0, large_ns - pass_ns) / taps, max(0.0, special_ns - pass_ns) / taps, _point_ns(device)
-    )
+    pass_ns, dense_ns = _dense_ns(device, 1), _dense_ns(device, _DENSE)
+    special_ns = dense_ns if prepared is device else _dense_ns(prepared, _DENSE)
+    tap_ns, special_tap_ns = (max(0.0, each - pass_ns) / (_DENSE**3 - 1) for each in (dense_ns, special_ns))
+    walk_ns = max(0.0, _lines_ns(prepared) - 3 * _LINE * special_tap_ns)
+    return MethodSpeeds(pass_ns, tap_ns, special_tap_ns, walk_ns, _point_ns(device))
 
 
-def _direct_ns(device: Device, extent: int) -> float:
-    stencil, padded, out = _case(extent)
-    return _least_ns(lambda: device.correlate(padded, stencil, out, Precision.SINGLE)) / out.size
+def _dense_ns(device: Device, extent: int) -> float:
+    stencil = Stencil.correlate(np.ones((extent,) * 3))
+    voxels, out = _arrays()
+    return _least_ns(lambda: _pass_by_pass(device, voxels, [stencil], out)) / out.size
+
+
+def _lines_ns(device: Device) -> float:
+    lines = [Stencil.correlate(np.ones(_LINE)).on_axes((axis,), 3) for axis in range(3)]
+    voxels, out = _arrays()
+    return _least_ns(lambda: _pass_by_pass(device, voxels, lines, out)) / out.size
+
+
+def _pass_by_pass(device: Device, voxels: Array, stencils: list[Stencil], out: Array) -> None:
+    """Do what an evaluator does: all in one where the device knows how, else each on a filled copy."""
+    places = [
+        tuple(np.clip(np.arange(n + k - 1) - k // 2, 0, n - 1) for n, k in zip(out.shape, stencil.shape, strict=True))
+        for stencil in stencils
+    ]
+    passes = [Pass(stencil, place, 0.0) for stencil, place in zip(stencils, places, strict=True)]
+    if device.correlate_passes(voxels, passes, out, Precision.SINGLE):
+        return
+    for stencil in stencils:
+        halo = zip(stencil.halo.before, stencil.halo.after, strict=True)
+        device.correlate(np.pad(voxels, list(halo)), stencil, out, Precision.SINGLE)
 
 
 def _point_ns(device: Device) -> float:
-    stencil, padded, out = _case(_TRANSFORMED)
+    stencil = Stencil.correlate(np.ones((_TRANSFORMED,) * 3))
+    out = _arrays()[1]
+    padded = np.ones(stencil.halo.outer(out.shape), np.float32)
     took_ns = _least_ns(
         lambda: device.correlate_by_transform(lambda part: padded[part], stencil, out, Precision.SINGLE)
     )
     return took_ns / Transform(out.shape, stencil.shape).work
 
 
-def _case(extent: int) -> tuple[Stencil, np.ndarray, np.ndarray]:
-    stencil = Stencil.correlate(np.ones((extent,) * 3))
-    padded = np.ones((_EXTENT + extent - 1,) * 3, np.float32)
-    return stencil, padded, np.empty((_EXTENT,) * 3, np.float32)
+def _arrays() -> tuple[Array, Array]:
+    """Return voxels that are not all alike, and what takes a result."""
+    voxels = np.random.default_rng(0).random((_EXTENT,) * 3, dtype=np.float32)
+    return voxels, np.empty_like(voxels)
 
 
 def _least_ns(work: Callable[[], None]) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from convolume.devices._transform import Transform, transform_tile
 from convolume.errors import InputError
 from convolume.numerics import Precision
-from convolume.operations import Correlate, Method, Operation, Sequence, replaced
+from convolume.operations import Correlate, Method, Operation, Sequence, correlations, replaced
 from convolume.planning.separable import TOLERANCE, axis_by_axis, distance_from_separable
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ __all__ = ["MethodChoice", "settled"]
 _FEWEST_SUMS = 3e7
 # What is transformed at a time is taken for this long, whatever the blocks: a choice must not depend on them.
 _NOMINAL_EXTENT = 256
-# Passes that go through memory at once cost little more than one.
-_PASSES_OF_A_WALK = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +119,23 @@ def _done_by(method: Method, step: Correlate) -> Operation:
 
 def _forecast_ns(step: Correlate, shape: tuple[int, ...], device: Device) -> dict[Method, float]:
     """Return what each method that fits is expected to take, in nanoseconds a voxel."""
-    speeds, is_large = device.speeds, device.prepares(step.stencil, prod(shape))
-    tap_ns = speeds.special_tap_ns if is_large else speeds.tap_ns
+    speeds, voxels = device.speeds, prod(shape)
+    tap_ns = speeds.special_tap_ns if device.prepares([step.stencil], voxels) else speeds.tap_ns
     forecast: dict[Method, float] = {"direct": speeds.pass_ns + tap_ns * step.stencil.tap_count}
     passes = axis_by_axis(step)
     if passes is not None and len(passes.operations) > 1:
-        forecast["separable"] = _separable_ns(passes, device, is_large=is_large)
+        forecast["separable"] = _separable_ns(passes, voxels, device)
     tile = transform_tile(tuple(min(n, _NOMINAL_EXTENT) for n in shape), step.stencil.shape)
     forecast["fft"] = speeds.point_ns * Transform(tile, step.stencil.shape).work / prod(tile)
     return forecast
 
 
-def _separable_ns(passes: Sequence, device: Device, *, is_large: bool) -> float:
-    taps = [step.stencil.tap_count for step in passes.operations if isinstance(step, Correlate)]
-    trips = _PASSES_OF_A_WALK if is_large else len(taps)
-    return trips * device.speeds.pass_ns + sum(taps) * device.speeds.tap_ns
+def _separable_ns(passes: Sequence, voxels: int, device: Device) -> float:
+    speeds, stencils = device.speeds, [step.stencil for step in correlations(passes)]
+    taps = sum(stencil.tap_count for stencil in stencils)
+    if device.prepares(stencils, voxels):
+        return speeds.walk_ns + taps * speeds.special_tap_ns
+    return len(stencils) * speeds.pass_ns + taps * speeds.tap_ns
 
 
 def _expected(taken_ns: float) -> str:

@@ -37,6 +37,8 @@ Array = npt.NDArray[Any]
 # A program of its own costs half a second and more of compiling, by the multiply-adds that stand in it. It gets one
 # when so many voxels, in one call or several, have gone through each of them: a 7x7x7 kernel with 256^3 voxels.
 SPECIALISE_FROM = 10_000_000
+# Images from about this size are walked at once, smaller ones when some of them were filtered.
+WALKED_VOXELS = 2**23
 # Longer than any row of vectors.
 WIDE = 1024
 # A walk saves passes through memory: each takes as long as about so many multiply-adds a voxel.
@@ -106,8 +108,11 @@ class OpenCLDevice(Device):
         """Return this device, with a program for every stencil at once."""
         return OpenCLDevice(self.info, specialise_from=0)
 
-    def prepares(self, stencil: Stencil, voxels: int) -> bool:
-        """Say whether so many voxels are reason enough for a program that is made for the stencil."""
+    def prepares(self, stencils: Sequence[Stencil], voxels: int) -> bool:
+        """Say whether so many voxels of output are reason enough for a program that is made for these passes."""
+        if len(stencils) > 1:
+            return voxels >= WALKED_VOXELS
+        (stencil,) = stencils
         numbers = Numbers("float32", "float32", "float32", exact=False)
         job = strip_job(stencil, stencil.halo.outer((WIDE,) * stencil.ndim), numbers, self._opened().traits)
         return job is not None and stencil.tap_count * voxels >= self._specialise_from * job.unrolled_sums
