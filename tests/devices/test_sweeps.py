@@ -42,6 +42,7 @@ def test_tiles_are_bounded_but_never_thinner_than_half_the_kernel(axes: list[tup
 
 def test_a_worker_has_its_share_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a variable, as OpenCL's runtimes have theirs."""
+    monkeypatch.delenv(tiles.THREADS_VARIABLE, raising=False)
     assert DEVICE.transform_threads == DEVICE.info.compute_units
     monkeypatch.setenv(tiles.THREADS_VARIABLE, "1")
     assert DEVICE.transform_threads == 1
@@ -71,6 +72,21 @@ def test_a_kernel_is_transformed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     filtered(2.0)
     filtered(1.0)
     assert len(made) == 3
+
+
+@pytest.mark.parametrize("shape", [(300,), (40, 60), (12, 20, 24)])
+@pytest.mark.parametrize("factor", [1.0, 1e-3, 1e3])
+def test_what_overflows_on_the_way_is_right(shape: tuple[int, ...], factor: float) -> None:
+    """A transform adds up what a sum never does: finite results stay finite, and others become infinite."""
+    image = np.zeros(shape, np.float32)
+    image[tuple(n // 2 for n in shape)] = 1e37
+    stencil = Stencil.correlate(np.full((2,) * len(shape), factor))
+    step = Correlate(stencil, (BoundaryMode.CONSTANT,) * len(shape), method="fft")
+    actual = filter_array(image, step, DEVICE, Precision.SINGLE, np.float32)
+    with np.errstate(over="ignore"):
+        expected = evaluate_whole(step, image).astype(np.float32)
+    np.testing.assert_array_equal(np.isinf(actual), np.isinf(expected))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6 * 1e37 * factor)
 
 
 def test_a_failure_in_a_thread_is_a_failure() -> None:

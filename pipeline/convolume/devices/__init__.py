@@ -135,7 +135,8 @@ class Device(ABC):
     @property
     def transform_threads(self) -> int:
         """Threads of the host that transforms take: a worker process has its share of the machine."""
-        return min(self.info.compute_units, int(os.environ.get(THREADS_VARIABLE, self.info.compute_units)))
+        most = int(os.environ.get(THREADS_VARIABLE) or os.cpu_count() or 1)
+        return min(self.info.compute_units, most) if self.info.kind == "cpu" else most
 
     @cached_property
     def speeds(self) -> MethodSpeeds:

@@ -58,11 +58,7 @@ def correlate_by_transform(
         return
     sweeps = Sweeps(Transform(out.shape, stencil.shape), np.dtype(dtype), threads)
     with np.errstate(all="ignore"):
-        sweeps.correlate(read, stencil, out)
-        # What is not finite reaches all that is transformed together: one voxel of it tells.
-        axes = sweeps.transform.axes
-        told = out[tuple(slice(1) if axis in axes else slice(None) for axis in range(out.ndim))]
-        if not np.isfinite(told).all():
+        if not sweeps.correlate(read, stencil, out):
             _correlate_what_is_not_finite(read, stencil, out, threads)
 
 
@@ -72,15 +68,16 @@ class Sweeps:
     def __init__(self, transform: Transform, real: np.dtype[Any], threads: int) -> None:
         self.transform, self.real, self.threads = transform, real, threads
         self.complex = np.result_type(real, np.complex64)
+        self._is_finite = True
 
-    def correlate(self, read: Callable[[Part], Array], stencil: Stencil, out: Array) -> None:
-        """Fill and transform planes, weigh rows, transform planes back."""
+    def correlate(self, read: Callable[[Part], Array], stencil: Stencil, out: Array) -> bool:
+        """Fill and transform planes, weigh rows, transform planes back; say whether all of the result is finite."""
         transform, kernel = self.transform, self._kernel(stencil)
         if len(transform.axes) == 1:
             self._correlate_lines(read, kernel, out)
-            return
+            return self._is_finite
         far, *near = transform.axes
-        lengths, last = transform.lengths, near[-1]
+        lengths = transform.lengths
         spectrum = np.empty(transform.spectrum_shape, self.complex)
 
         def fill(part: Part) -> None:
@@ -98,22 +95,21 @@ class Sweeps:
             lines = spectrum[part]
             for axis in near[:-1]:
                 lines = scipy.fft.ifft(lines, axis=axis)[_on(axis, slice(out.shape[axis]), out.ndim)]
-            voxels = scipy.fft.irfft(lines, lengths[last], last)
-            out[part] = voxels[_on(last, slice(out.shape[last]), out.ndim)]
+            self._deliver(lines, out[part])
 
         self._everywhere(fill, spectrum.shape, far)
         self._everywhere(weigh, spectrum.shape, near[0])
         self._everywhere(deliver, (*spectrum.shape[:far], out.shape[far], *spectrum.shape[far + 1 :]), far)
+        return self._is_finite
 
     def _correlate_lines(self, read: Callable[[Part], Array], kernel: Array, out: Array) -> None:
         (axis,), lengths = self.transform.axes, self.transform.lengths
-        first = _on(axis, slice(out.shape[axis]), out.ndim)
 
         def weigh(part: Part) -> None:
             voxels = read(part).astype(self.real, copy=False)
             lines = scipy.fft.rfft(voxels, lengths[axis], axis)
             lines *= kernel
-            out[part] = scipy.fft.irfft(lines, lengths[axis], axis)[first]
+            self._deliver(lines, out[part])
 
         if out.ndim == 1:
             weigh((slice(None),))
@@ -121,12 +117,21 @@ class Sweeps:
         _, across = max((n, other) for other, n in enumerate(out.shape) if other != axis)
         self._everywhere(weigh, self.transform.spectrum_shape, across)
 
+    def _deliver(self, lines: Array, out: Array) -> None:
+        """Transform back along the last axis, and cut."""
+        last = self.transform.axes[-1]
+        voxels = scipy.fft.irfft(lines, self.transform.lengths[last], last)[_on(last, slice(out.shape[last]), out.ndim)]
+        if not np.isfinite(voxels).all():
+            self._is_finite = False
+        out[...] = voxels
+
     def _kernel(self, stencil: Stencil) -> Array:
         """Return the conjugate of a kernel's transform, kept from tile to tile."""
         key = stencil, tuple(self.transform.lengths[axis] for axis in self.transform.axes), self.complex.name
         return kept_kernels.get(key, lambda: self.transformed_kernel(stencil))
 
     def transformed_kernel(self, stencil: Stencil) -> Array:
+        """Return the conjugate of a kernel's transform."""
         far, *near = self.transform.axes
         lengths, last = self.transform.lengths, self.transform.axes[-1]
         # Axis by axis, so that what is filled with zeros is not transformed before it has to be.
