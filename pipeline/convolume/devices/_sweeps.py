@@ -135,9 +135,9 @@ class Sweeps:
         far, *near = self.transform.axes
         lengths, last = self.transform.lengths, self.transform.axes[-1]
         # Axis by axis, so that what is filled with zeros is not transformed before it has to be.
-        planes = scipy.fft.rfft(stencil.weights / stencil.divisor, lengths[last], last)
+        planes = scipy.fft.rfft(stencil.weights / stencil.divisor, lengths[last], last, workers=self.threads)
         for axis in near[-2::-1]:
-            planes = scipy.fft.fft(planes, lengths[axis], axis)
+            planes = scipy.fft.fft(planes, lengths[axis], axis, workers=self.threads)
         planes = planes.conj().astype(self.complex)
         if not near:
             return planes
