@@ -122,9 +122,9 @@ class Device(ABC):
 
         Notes
         -----
-        A voxel lies within c·ε·log2(N)·‖weights‖·‖padded‖ of the exact sum (2-norms of the tile, N its points, c = 1;
-        Higham, *Accuracy and Stability of Numerical Algorithms*, 24.1). Its last bits depend on the
-        tile that it is in. NaN and infinities reach the voxels that weigh them and no more, as in `correlate`.
+        A voxel lies within 4·ε·log2(2N)·‖weights‖·‖padded‖ of the exact sum (2-norms of the tile, N points of its
+        transform; Higham, *Accuracy and Stability of Numerical Algorithms*, 24.1). Its last bits depend on the tile
+        that it is in. NaN and infinities reach the voxels that weigh them and no more, as in `correlate`.
         """
         # scipy.fft takes a fifth of a second to load: not before something is transformed.
         from convolume.devices._sweeps import correlate_by_transform  # noqa: PLC0415
@@ -140,7 +140,7 @@ class Device(ABC):
 
     @cached_property
     def speeds(self) -> MethodSpeeds:
-        """What the methods take here, measured in less than a second when a device is first asked."""
+        """What the methods take here, measured in about a second when a device is first asked."""
         return method_speeds(self)
 
     def prepared(self) -> Device:
