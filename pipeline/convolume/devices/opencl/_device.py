@@ -41,8 +41,8 @@ Array = npt.NDArray[Any]
 SPECIALISE_FROM = 10_000_000
 # Images from about this size are walked at once, smaller ones when some of them were filtered.
 WALKED_VOXELS = 2**23
-# Longer than any row of vectors.
-WIDE = 1024
+# Extents from which programs do not change with the image: no fewer rows, and vectors to fill them.
+MANY_ROWS, WIDE = 8, 256
 # A walk saves passes through memory: each takes as long as about so many multiply-adds a voxel.
 SUMS_SAVED_A_PASS = 20
 
@@ -140,7 +140,7 @@ class OpenCLDevice(Device):
         (stencil,) = stencils
         numbers = Numbers("float32", "float32", "float32", exact=False)
         state = self._opened()
-        job = _special_job(stencil, (WIDE,) * stencil.ndim, numbers, state.traits, state.variants)
+        job = _special_job(stencil, (*[MANY_ROWS] * (stencil.ndim - 1), WIDE), numbers, state.traits, state.variants)
         return job is not None and stencil.tap_count * voxels >= self._specialise_from * job.unrolled_sums
 
     def source_for(
