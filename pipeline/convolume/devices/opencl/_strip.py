@@ -25,6 +25,8 @@ Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
 Places = npt.NDArray[np.int64]
 
+# The smallest vectors that OpenCL has.
+LEAST_VECTOR = 2
 # Multiply-adds that stand in a program; compiling takes a millisecond or two for each.
 MAX_UNROLLED_SUMS = 2400
 # Work items for each processor, so that none waits for the others.
@@ -147,15 +149,15 @@ def strip_job(
 ) -> StripJob | None:
     """Return the job for a pass; None where no program of its own serves."""
     stencil = step.stencil
-    if not traits.on_cpu or out.shape[-1] < variant.vector_width or out.ndim == 1 or stencil.by_lines:
+    if not traits.on_cpu or out.shape[-1] < LEAST_VECTOR or out.ndim == 1 or stencil.by_lines or not stencil.tap_count:
         return None
     if any(is_lost(places, step.cval, source.dtype, numbers) for places in step.places):
         return None
     lines = lines_of(stencil)
-    streams = stencil.tap_count <= MOST_TAPS_TO_STREAM and can_stream(out, variant.vector_width, traits)
     for smaller in variant.smaller():
         fitted = smaller.fitted(out.shape[lines.axis], out.shape[-1])
-        common = (numbers, traits.on_cpu, traits.loose_pointers, variant.vector_width, fitted.vectors, streams)
+        streams = stencil.tap_count <= MOST_TAPS_TO_STREAM and can_stream(out, fitted.vector_width, traits)
+        common = (numbers, traits.on_cpu, traits.loose_pointers, fitted.vector_width, fitted.vectors, streams)
         job = StripJob(*common, fitted.rows, lines.pattern)
         if job.unrolled_sums <= MAX_UNROLLED_SUMS:
             return job

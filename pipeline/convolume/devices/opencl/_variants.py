@@ -59,17 +59,20 @@ class Variant:
         return f"{self.rows} rows x {self.vectors} vector{'s' if self.vectors > 1 else ''} of {self.vector_width}"
 
     def fitted(self, rows: int, width: int) -> Variant:
-        """Return what is left of it for an output of so many rows of at least one vector: spans cover a row evenly.
+        """Return what is left of it for an output of so many rows of two voxels or more: spans cover a row evenly.
 
         Examples
         --------
         >>> Variant(4, 4, 16).fitted(rows=3, width=80)
         Variant(rows=2, vectors=3, vector_width=16)
+        >>> Variant(4, 4, 16).fitted(rows=4, width=7)
+        Variant(rows=4, vectors=1, vector_width=4)
         """
-        needed = -(-width // self.vector_width)
+        vector_width = min(self.vector_width, 2 ** (width.bit_length() - 1))
+        needed = -(-width // vector_width)
         spans = -(-needed // self.vectors)
-        vectors = min(-(-needed // spans), width // self.vector_width)
-        return Variant(max(r for r in (1, 2, 4, self.rows) if r <= min(rows, self.rows)), vectors, self.vector_width)
+        vectors = min(-(-needed // spans), width // vector_width)
+        return Variant(max(r for r in (1, 2, 4, self.rows) if r <= min(rows, self.rows)), vectors, vector_width)
 
     def smaller(self) -> Iterator[Variant]:
         """Yield it, and what needs ever smaller programs."""
