@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from convolume.numerics import Precision
+    from convolume.operations import Arithmetic
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
 
-__all__ = ["Device", "Pass"]
+    Array = npt.NDArray[Any]
+
+__all__ = ["Device", "HeldVoxels", "Pass"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,36 @@ class Pass:
     def out_shape(self) -> tuple[int, ...]:
         """Shape of what the pass gives."""
         return tuple(len(axis) - extent + 1 for axis, extent in zip(self.places, self.stencil.shape, strict=True))
+
+
+class HeldVoxels(ABC):
+    """Voxels in a device's own memory, or a box of them: what is done with them stays there until they are fetched.
+
+    They are used by the thread that made them.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @abstractmethod
+    def __getitem__(self, box: tuple[slice, ...]) -> Self:
+        """Return a box of the voxels, one slice with steps of 1 for each axis, as a view."""
+
+    @abstractmethod
+    def __setitem__(self, box: tuple[slice, ...], voxels: Self) -> None:
+        """Copy voxels of the same device to a box of these, cast as C does."""
+
+    @abstractmethod
+    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Self:
+        """Return new voxels beside these, with anything in them."""
+
+    @abstractmethod
+    def joined(self, arithmetic: Arithmetic, others: Sequence[Self], dtype: np.dtype[Any]) -> Self:
+        """Return the arithmetic of these and others of the same shape, done in a floating-point dtype."""
+
+    @abstractmethod
+    def fetch(self, out: Array | None = None) -> Array:
+        """Return the voxels in the host's memory, in `out` where it is given."""
 
 
 class Device(ABC):
@@ -94,26 +127,34 @@ class Device(ABC):
         contribute: NaN stays where real taps put it.
         """
 
+    def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Array | HeldVoxels:
+        """Return voxels for a chain of steps that gives `dtype`: in the device's own memory, or as they are.
+
+        A device that has no memory of its own, or cannot do all steps of such a chain there, takes them as they are.
+        """
+        del dtype
+        return voxels
+
     def correlate_passes(
-        self, voxels: npt.NDArray[Any], passes: Sequence[Pass], out: npt.NDArray[Any], precision: Precision
+        self, voxels: Array | HeldVoxels, passes: Sequence[Pass], out: Array | HeldVoxels, precision: Precision
     ) -> bool:
         """Fill and weigh in one go, where the device knows how, to the bits of `correlate` on filled copies.
 
         Parameters
         ----------
-        voxels : numpy.ndarray
+        voxels : numpy.ndarray or HeldVoxels
             As `padded` of `correlate`, without a halo of its own: the passes say where voxels stand.
         passes : sequence of Pass
             One, or several over one axis each, no axis twice; each reads what the pass before it gave.
-        out : numpy.ndarray
-            As of `correlate`; what passes between two steps has its dtype.
+        out : numpy.ndarray or HeldVoxels
+            As of `correlate`; what passes between two steps has its dtype. Held as `voxels` are, or not as they are not.
         precision : Precision
             How sums are kept.
 
         Returns
         -------
         bool
-            Whether it was done. Otherwise `out` may hold anything, and the caller fills copies and goes pass by pass.
+            Whether it was done; with held voxels it always is. Otherwise `out` may hold anything, and the caller fills copies and goes pass by pass.
         """
         del voxels, passes, out, precision
         return False

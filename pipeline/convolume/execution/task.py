@@ -14,7 +14,7 @@ import numpy.typing as npt
 from convolume.boundary import Runs, runs_length
 from convolume.devices._selection import open_device
 from convolume.errors import ConvolumeError, RunError
-from convolume.execution.evaluate import Patch, Work, boxes_of, evaluate
+from convolume.execution.evaluate import Patch, Work, boxes_of, evaluate, fetched
 from convolume.numerics import Overflow, Precision, cast_result
 from convolume.operations import Operation, merge_axes, reach_of
 from convolume.records import BlockRecord, DeviceInfo
@@ -135,8 +135,8 @@ def read_patch(job: StoreJob, region: Region) -> Patch:
 def filter_patch(job: BlockJob, patch: Patch, region: Region) -> list[Array]:
     """Return every target's voxels of one block, cast to the target's dtype."""
     work = Work(open_device(job.device), job.precision, np.dtype(job.working_dtype), job.image_shape)
-    wanted = _runs_of(region)
-    return [_cast(target, evaluate(work, target.operation, patch, wanted)) for target in job.targets]
+    wanted, patch = _runs_of(region), work.held(patch)
+    return [_cast(target, fetched(evaluate(work, target.operation, patch, wanted))) for target in job.targets]
 
 
 def write_results(

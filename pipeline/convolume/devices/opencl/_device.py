@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from convolume.devices import Device
+from convolume.devices import Device, HeldVoxels
 from convolume.devices.opencl import _memory
 from convolume.devices.opencl._arrangement import arguments_for, generic_job, strip_job
 from convolume.devices.opencl._discovery import find, shares_memory, traits_of
 from convolume.devices.opencl._jobs import Job, Numbers, StripJob, render
 from convolume.devices.opencl._programs import Programs, own_errors
+from convolume.devices.opencl._resident import Residence, Resident, Terms
+from convolume.devices.opencl._tile import Limits, TileJob
 from convolume.devices.opencl._walk import WalkJob, walks_of
 from convolume.errors import DeviceError
 from convolume.numerics import Precision, working_dtype
@@ -79,8 +81,54 @@ class OpenCLDevice(Device):
         self._correlate_parts(source, stencil, target, numbers)
         _memory.deliver(target, out, by_lines=stencil.by_lines)
 
-    def correlate_passes(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
-        """Do several passes in one walk, where they fit it; see `convolume.devices.Device.correlate_passes`."""
+    def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Array | HeldVoxels:
+        """Upload voxels to a GPU for a chain in floating point; see `convolume.devices.Device.hold`."""
+        state = self._opened()
+        if state.traits.on_cpu or dtype.kind != "f" or not self._can_hold(state, voxels, dtype):
+            return voxels
+        return state.residence.hold(voxels)
+
+    def correlate_passes(
+        self, voxels: Array | HeldVoxels, passes: Sequence[Pass], out: Array | HeldVoxels, precision: Precision
+    ) -> bool:
+        """Do several passes at once, where they fit a program; see `convolume.devices.Device.correlate_passes`."""
+        if isinstance(voxels, Resident) and isinstance(out, Resident):
+            self._weigh(voxels, passes, out, precision)
+            return True
+        if isinstance(voxels, HeldVoxels) or isinstance(out, HeldVoxels):
+            message = f"{self.info.name}: voxels and result are held by different devices"
+            raise DeviceError(message)
+        if self._opened().traits.on_cpu:
+            return self._walk(voxels, passes, out, precision)
+        return self._weigh_uploaded(voxels, passes, out, precision)
+
+    def _weigh(self, voxels: Resident, passes: Sequence[Pass], out: Resident, precision: Precision) -> None:
+        state = self._opened()
+        terms = Terms(
+            lambda source: self._numbers(source, out.dtype, precision),
+            lambda job, sums: state.pays(job, sums, self._specialise_from * job.unrolled_sums),
+        )
+        voxels.home.weigh(voxels, passes, out, terms)
+
+    def _weigh_uploaded(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
+        """Do passes between arrays of the host; whole numbers between two passes must be those of the target."""
+        state = self._opened()
+        target = np.dtype(self._numbers(voxels.dtype, out.dtype, precision).target)
+        if not self._can_hold(state, voxels, target) or (len(passes) > 1 and target != out.dtype):
+            return False
+        held = state.residence.hold(voxels)
+        result = held.room(out.shape, target)
+        self._weigh(held, passes, result, precision)
+        by_lines = any(step.stencil.by_lines for step in passes)
+        _memory.deliver(result.fetch(out if target == out.dtype else None), out, by_lines=by_lines)
+        return True
+
+    @staticmethod
+    def _can_hold(state: _State, voxels: Array, dtype: np.dtype[Any]) -> bool:
+        largest_bytes = voxels.size * max(voxels.itemsize, dtype.itemsize)
+        return 0 < largest_bytes <= state.max_allocation_bytes and voxels.dtype.kind != "c"
+
+    def _walk(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
         if out.size == 0 or len(passes) == 1 or "c" in {voxels.dtype.kind, out.dtype.kind}:
             return False
         numbers = self._numbers(voxels.dtype, out.dtype, precision)
@@ -185,9 +233,18 @@ class _State:
             self._context = cl.Context([device])
         self.programs = Programs(self._context, info)
         self._of_thread = threading.local()
-        self._work: Counter[StripJob | WalkJob] = Counter()
+        self._limits = Limits(self.local_bytes, int(device.max_work_group_size), int(device.max_compute_units))
+        self._work: Counter[StripJob | WalkJob | TileJob] = Counter()
 
-    def pays(self, job: StripJob | WalkJob, sums: int, threshold: int) -> bool:
+    @property
+    def residence(self) -> Residence:
+        """This thread's side of a device with memory of its own."""
+        if not hasattr(self._of_thread, "residence"):
+            self._of_thread.residence = Residence(self._queue(), self.programs, self.info, self._limits)
+        residence: Residence = self._of_thread.residence
+        return residence
+
+    def pays(self, job: StripJob | WalkJob | TileJob, sums: int, threshold: int) -> bool:
         """Say whether enough is, or was, asked of a job for a program of its own."""
         self._work[job] += sums
         return self._work[job] >= threshold

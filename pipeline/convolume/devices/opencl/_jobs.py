@@ -12,7 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Column", "GenericJob", "Job", "Numbers", "Run", "StripJob", "Traits"]
+    from convolume.operations import Arithmetic
+
+__all__ = ["AnywhereJob", "Column", "GenericJob", "Job", "JoinJob", "Numbers", "Run", "StripJob", "Traits", "one_voxel"]
 
 OPENCL_TYPES = {
     "bool": "uchar",
@@ -167,6 +169,46 @@ class StripJob(Job):
         return self.rows * self.vectors * sum(len(run.pattern) for run in self.runs)
 
 
+def one_voxel(numbers: Numbers) -> tuple[Numbers, bool, bool, int, int]:
+    """Return the first members of jobs whose work items compute voxel by voxel, without vectors: those of GPUs."""
+    return numbers, False, False, 1, 1
+
+
+@dataclass(frozen=True, slots=True)
+class AnywhereJob(Job):
+    """A program of GPUs for any stencil of so many axes, faces and all."""
+
+    template: ClassVar[str] = "anywhere.cl"
+    ndim: int
+    by_lines: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JoinJob:
+    """A program of GPUs for arithmetic between arrays; dtypes by NumPy's names."""
+
+    template: ClassVar[str] = "join.cl"
+    build_options: ClassVar[str] = ""
+    arithmetic: Arithmetic
+    sources: tuple[str, ...]
+    target: str
+
+    @property
+    def source_types(self) -> list[str]:
+        """OpenCL's names of the dtypes that are read."""
+        return [OPENCL_TYPES[name] for name in self.sources]
+
+    @property
+    def target_type(self) -> str:
+        """OpenCL's name of the dtype that is computed in and written."""
+        return OPENCL_TYPES[self.target]
+
+    @property
+    def needs_float64(self) -> bool:
+        """Say whether the program handles doubles."""
+        return "float64" in {self.target, *self.sources}
+
+
 @cache
 def _templates() -> Environment:
     loader = PackageLoader("convolume.devices", "opencl")
@@ -181,6 +223,6 @@ def _templates() -> Environment:
 
 
 @cache
-def render(job: Job) -> str:
+def render(job: Job | JoinJob) -> str:
     """Return the OpenCL source of the program for a job."""
     return _templates().get_template(job.template).render(job=job)

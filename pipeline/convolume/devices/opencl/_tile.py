@@ -1,0 +1,306 @@
+"""Tiles in local memory, for GPUs: what `tile.cl` is made for, which stencils it serves, and what it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from convolume.boundary import OUTSIDE
+from convolume.devices.opencl._arrangement import pitches
+from convolume.devices.opencl._jobs import Job, Run, one_voxel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from convolume.devices import Pass
+    from convolume.devices.opencl._jobs import Column, Numbers
+    from convolume.devices.opencl._resident import Resident
+    from convolume.stencil import Stencil
+
+__all__ = ["Limits", "Tile", "TileJob", "tile_of"]
+
+Indices = npt.NDArray[np.intp]
+Roles = tuple[int | None, int | None, int]
+# Extents along b, a and x; the taps of a stencil; where passes along each have weights.
+Form = tuple[tuple[int, int, int], tuple[tuple[int, int, tuple[int, ...]], ...], tuple[tuple[int, ...], ...]]
+
+MAX_UNROLLED_SUMS = 2400
+# Registers of 32 bits that a work item spends on sums: a multiprocessor then holds two groups or more.
+SUM_REGISTERS = 96
+# What every GPU has, and what leaves room for two groups and more.
+LOCAL_BYTES, CONSTANT_BYTES = 48 * 1024, 48 * 1024
+WORK_ITEMS, COLUMNS, ROWS = (64, 128, 256), (16, 32, 64, 128, 256), (1, 2, 4, 8)
+# Outputs beyond which shapes of groups are not told apart: blocks at the edges share programs with all others.
+LARGE = 256
+# Groups that keep a processor busy while others wait.
+GROUPS_A_UNIT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a device allows a work group."""
+
+    local_bytes: int
+    work_items: int
+    compute_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class TileJob(Job):
+    """A program for one stencil of up to three axes, or for passes along b, a and x, done a, b, x.
+
+    Parameters
+    ----------
+    columns, lines : int
+        Work items of a group along x and along a.
+    rows : int
+        Outputs along a of each work item.
+    extents : tuple of int
+        Of the stencil, or of the passes, along b, a and x.
+    taps : tuple of (a, x, planes)
+        Weights of a stencil that are not zero; none for passes.
+    along_b, along_a, along_x : tuple of int
+        Weights of each pass that are not zero; none where the pass is missing.
+    """
+
+    template: ClassVar[str] = "tile.cl"
+    columns: int
+    lines: int
+    rows: int
+    extents: tuple[int, int, int]
+    taps: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
+    along_b: tuple[int, ...] = ()
+    along_a: tuple[int, ...] = ()
+    along_x: tuple[int, ...] = ()
+
+    @property
+    def is_chain(self) -> bool:
+        """Say whether it does passes: a work item then owns a column of the tile, its halo along x included."""
+        return not self.taps
+
+    @property
+    def outputs_x(self) -> int:
+        """Outputs of a group along x."""
+        return self.columns - (self.extents[2] - 1 if self.is_chain else 0)
+
+    @property
+    def tile_width(self) -> int:
+        """Voxels of a tile along x; where the last lines of a strip end is of no account."""
+        return self.columns + (0 if self.is_chain else self.extents[2] - 1)
+
+    @property
+    def tile_height(self) -> int:
+        """Voxels of a tile along a."""
+        return self.lines * self.rows + self.extents[1] - 1
+
+    @property
+    def loads(self) -> int:
+        """Voxels of each plane that a work item loads."""
+        return -(-self.tile_width * self.tile_height // (self.columns * self.lines))
+
+    @property
+    def weights_a_plane(self) -> int:
+        """Distance of the weights of neighbouring planes."""
+        return 1 if self.is_chain else self.extents[1] * self.extents[2]
+
+    @property
+    def tile_lines(self) -> list[list[Column]]:
+        """What is loaded from every line of a tile, and the rows that use it."""
+        return Run(0, 1, tuple((y, x) for y, x, _ in self.taps)).lines(self.rows)
+
+    def planes_of(self, y: int, x: int) -> tuple[int, ...]:
+        """Return the planes of a stencil that have a weight there."""
+        return next(planes for a, b, planes in self.taps if (a, b) == (y, x))
+
+    @property
+    def taps_a_voxel(self) -> int:
+        """Multiply-adds of an output."""
+        along = len(self.along_a) + len(self.along_b) + len(self.along_x)
+        return sum(len(planes) for *_, planes in self.taps) + along
+
+    @property
+    def unrolled_sums(self) -> int:
+        """Multiply-adds that stand in the source."""
+        return self.rows * self.taps_a_voxel
+
+    @property
+    def local_bytes(self) -> int:
+        """Local memory of a group: two tiles, and one strip."""
+        strip = self.columns * self.lines * self.rows + self.extents[2] - 1 if self.is_chain else 0
+        return (2 * self.tile_width * self.tile_height + strip) * np.dtype(self.numbers.sum).itemsize
+
+    def fits(self, limits: Limits) -> bool:
+        """Say whether a device can run it without spilling."""
+        registers = self.rows * self.extents[0] * np.dtype(self.numbers.sum).itemsize // 4
+        return (
+            self.outputs_x > 0
+            and self.columns * self.lines <= limits.work_items
+            and self.local_bytes <= min(limits.local_bytes, LOCAL_BYTES)
+            and registers <= SUM_REGISTERS
+            and self.unrolled_sums <= MAX_UNROLLED_SUMS
+        )
+
+    def groups(self, height: int, width: int) -> tuple[int, int]:
+        """Return how many groups stand beside each other along x and along a."""
+        return -(-width // self.outputs_x), -(-height // (self.lines * self.rows))
+
+    def cost_a_plane(self, height: int, width: int) -> int:
+        """Return voxels loaded and sums done for a plane of outputs: what a good shape has few of."""
+        return prod(self.groups(height, width)) * (
+            self.tile_width * self.tile_height + self.columns * self.lines * self.rows
+        )
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One call of the program: its job and what it is told.
+
+    Parameters
+    ----------
+    job : TileJob
+        The program.
+    weights : numpy.ndarray
+        In the dtype of the sum.
+    places, outer : numpy.ndarray
+        Int64: of b, a and x one after the other; where each image that they span begins in source and target.
+    numbers : tuple
+        What follows, behind where source and target begin.
+    groups : tuple of int
+        Work groups along x, a and b.
+    """
+
+    job: TileJob
+    weights: npt.NDArray[Any]
+    places: npt.NDArray[np.int64]
+    outer: npt.NDArray[np.int64]
+    numbers: tuple[Any, ...]
+    groups: tuple[int, int, int]
+
+
+def tile_of(
+    source: Resident, passes: Sequence[Pass], target: Resident, numbers: Numbers, limits: Limits
+) -> Tile | None:
+    """Return the call that does one pass, or several one after the other; None where the program does not serve."""
+    weighed = [[axis for axis, extent in enumerate(step.stencil.shape) if extent > 1] for step in passes]
+    places, roles = _places(passes, weighed), _roles(weighed, target.shape)
+    if places is None or roles is None or any(step.stencil.by_lines for step in passes):
+        return None
+    lines = {axes[0]: step for step, axes in zip(passes, weighed, strict=True)} if len(passes) > 1 else {}
+    steps = [lines.get(axis) for axis in roles]
+    depth, height, width = (1 if axis is None else target.shape[axis] for axis in roles)
+    form = _form_of_passes(steps) if lines else _form_of(passes[0].stencil)
+    job = _job(numbers, form, (min(height, LARGE), min(width, LARGE)), limits)
+    if job is None:
+        return None
+    outer = _outer([axis for axis in range(len(places)) if axis not in roles], places, source, target)
+    across, along = job.groups(height, width)
+    segments = _segments(depth, job.extents[0], across * along * len(outer), limits)
+    to_b, to_a = (0 if axis is None else int(pitches(target)[axis]) for axis in roles[:2])
+    sums = np.dtype(numbers.sum).type
+    with np.errstate(over="ignore"):
+        weights = [step.stencil.weights.ravel() if step else np.zeros(1) for step in steps if lines]
+        cvals = [step.cval if step else 0.0 for step in steps] if lines else [passes[0].cval] * 3
+        return Tile(
+            job,
+            np.concatenate(weights or [passes[0].stencil.weights.ravel()]).astype(sums),
+            np.concatenate([_offsets(axis, places, source) for axis in roles]),
+            outer,
+            (
+                *map(np.int32, (depth, height, width, segments)),
+                np.int64(to_b),
+                np.int64(to_a),
+                *map(sums, cvals),
+            ),
+            (across, along, len(outer) * segments),
+        )
+
+
+def _places(passes: Sequence[Pass], weighed: list[list[int]]) -> list[Indices] | None:
+    """Return where passes read on each axis; None where several do not take all other axes as they are."""
+    places = list(passes[0].places)
+    for step, own in zip(passes, weighed, strict=True):
+        if len(passes) > 1 and len(own) != 1:
+            return None
+        for axis, held in enumerate(step.places):
+            if axis in own:
+                places[axis] = held
+            elif (step is not passes[0] or [axis] in weighed) and not np.array_equal(held, np.arange(len(held))):
+                return None
+    return places
+
+
+def _roles(weighed: list[list[int]], shape: tuple[int, ...]) -> Roles | None:
+    """Return which axes are b, a and x: of passes a comes first, of a stencil's axes b; None if they are not such."""
+    last = len(shape) - 1
+    flat = [axis for axes in weighed for axis in axes]
+    own = [axis for axis in flat if axis != last]
+    if len(own) > 2 or len(set(flat)) < len(flat) or (last in flat and flat[-1] != last):  # noqa: PLR2004 (b and a)
+        return None
+    if len(weighed) > 1:
+        own.reverse()
+    free: list[int | None] = [axis for axis in range(last) if axis not in own]
+    free.sort(key=lambda axis: (shape[axis or 0] > 1, axis), reverse=True)
+    b, a, *_ = [*own, *free, None, None]
+    # What reaches along x alone needs lines of one plane.
+    return (b, a, last) if own else (a, b, last)
+
+
+@lru_cache(maxsize=256)
+def _form_of(stencil: Stencil) -> Form:
+    """Return the extents along b, a and x of a stencil over three axes or fewer, and its taps."""
+    *outer, x = stencil.shape
+    b, a, *_ = [*(extent for extent in outer if extent > 1), 1, 1]
+    filled = stencil.weights.reshape(b, a, x) != 0
+    places = np.argwhere(filled.any(axis=0)).tolist()
+    return (b, a, x), tuple((y, x, tuple(np.flatnonzero(filled[:, y, x]).tolist())) for y, x in places), ()
+
+
+def _form_of_passes(steps: list[Pass | None]) -> Form:
+    """Return the extents of passes along b, a and x, and where each has weights."""
+    b, a, x = (step.stencil.weights.ravel() if step else np.zeros(1) for step in steps)
+    return (len(b), len(a), len(x)), (), tuple(tuple(np.flatnonzero(line).tolist()) for line in (b, a, x))
+
+
+@lru_cache(maxsize=256)
+def _job(numbers: Numbers, form: Form, outputs: tuple[int, int], limits: Limits) -> TileJob | None:
+    """Return the job that costs least; None where there is nothing to weigh, or none fits the device."""
+    extents, taps, along = form
+    if prod(extents) * np.dtype(numbers.sum).itemsize > CONSTANT_BYTES or not (taps or along):
+        return None
+    if any(extent > 1 and not held for extent, held in zip(extents, along, strict=False)):
+        return None
+    jobs = (
+        TileJob(*one_voxel(numbers), columns, items // columns, rows, extents, taps, *along)
+        for items, columns, rows in product(WORK_ITEMS, COLUMNS, ROWS)
+        if columns <= items
+    )
+    return min((job for job in jobs if job.fits(limits)), key=lambda job: job.cost_a_plane(*outputs), default=None)
+
+
+def _segments(depth: int, extent: int, groups: int, limits: Limits) -> int:
+    """Return into how many marches one along b is cut, so that every processor has some, and none is all halo."""
+    return max(1, min(depth // (2 * extent), GROUPS_A_UNIT * limits.compute_units // groups))
+
+
+def _offsets(axis: int | None, places: list[Indices], source: Resident) -> npt.NDArray[np.int64]:
+    """Return the places of an axis in elements of the source."""
+    if axis is None:
+        return np.zeros(1, np.int64)
+    return np.where(places[axis] == OUTSIDE, OUTSIDE, places[axis] * pitches(source)[axis])
+
+
+def _outer(axes: list[int], places: list[Indices], source: Resident, target: Resident) -> npt.NDArray[np.int64]:
+    """Return where every image over these axes begins, in source and target."""
+    starts = np.zeros((1, 2), np.int64)
+    for axis in axes:
+        steps = np.stack(
+            [_offsets(axis, places, source), np.arange(target.shape[axis]) * pitches(target)[axis]], axis=1
+        )
+        starts = (starts[:, np.newaxis] + steps).reshape(-1, 2)
+    return starts
