@@ -9,22 +9,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
-    import numpy.typing as npt
 
     from convolume.numerics import Precision
     from convolume.operations import Arithmetic
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
 
-    Array = npt.NDArray[Any]
+__all__ = ["Device", "HeldVoxels", "Pass", "Voxels"]
 
-__all__ = ["Device", "HeldVoxels", "Pass"]
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,17 @@ class HeldVoxels(ABC):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the voxels."""
+        return prod(self.shape) * self.dtype.itemsize
+
     @abstractmethod
     def __getitem__(self, box: tuple[slice, ...]) -> Self:
         """Return a box of the voxels, one slice with steps of 1 for each axis, as a view."""
 
     @abstractmethod
-    def __setitem__(self, box: tuple[slice, ...], voxels: Self) -> None:
+    def __setitem__(self, box: tuple[slice, ...], voxels: Any) -> None:
         """Copy voxels of the same device to a box of these, cast as C does."""
 
     @abstractmethod
@@ -74,12 +80,15 @@ class HeldVoxels(ABC):
         """Return new voxels beside these, with anything in them."""
 
     @abstractmethod
-    def joined(self, arithmetic: Arithmetic, others: Sequence[Self], dtype: np.dtype[Any]) -> Self:
+    def joined(self, arithmetic: Arithmetic, others: Sequence[Any], dtype: np.dtype[Any]) -> Self:
         """Return the arithmetic of these and others of the same shape, done in a floating-point dtype."""
 
     @abstractmethod
     def fetch(self, out: Array | None = None) -> Array:
         """Return the voxels in the host's memory, in `out` where it is given."""
+
+
+Voxels = Array | HeldVoxels
 
 
 class Device(ABC):
@@ -127,7 +136,7 @@ class Device(ABC):
         contribute: NaN stays where real taps put it.
         """
 
-    def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Array | HeldVoxels:
+    def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Voxels:
         """Return voxels for a chain of steps that gives `dtype`: in the device's own memory, or as they are.
 
         A device that has no memory of its own, or cannot do all steps of such a chain there, takes them as they are.
@@ -135,9 +144,7 @@ class Device(ABC):
         del dtype
         return voxels
 
-    def correlate_passes(
-        self, voxels: Array | HeldVoxels, passes: Sequence[Pass], out: Array | HeldVoxels, precision: Precision
-    ) -> bool:
+    def correlate_passes(self, voxels: Voxels, passes: Sequence[Pass], out: Voxels, precision: Precision) -> bool:
         """Fill and weigh in one go, where the device knows how, to the bits of `correlate` on filled copies.
 
         Parameters
@@ -147,14 +154,15 @@ class Device(ABC):
         passes : sequence of Pass
             One, or several over one axis each, no axis twice; each reads what the pass before it gave.
         out : numpy.ndarray or HeldVoxels
-            As of `correlate`; what passes between two steps has its dtype. Held as `voxels` are, or not as they are not.
+            As of `correlate`; what passes between two steps has its dtype. Held where `voxels` are.
         precision : Precision
             How sums are kept.
 
         Returns
         -------
         bool
-            Whether it was done; with held voxels it always is. Otherwise `out` may hold anything, and the caller fills copies and goes pass by pass.
+            Whether it was done; with held voxels it always is. Otherwise `out` may hold anything, and the caller fills
+            copies and goes pass by pass.
         """
         del voxels, passes, out, precision
         return False

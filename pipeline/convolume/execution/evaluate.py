@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convolume.boundary import OUTSIDE, Runs, longest_run, positions_in, runs_length, source_indices
-from convolume.devices import HeldVoxels, Pass
+from convolume.devices import Pass
 from convolume.numerics import Precision
 from convolume.operations import Arithmetic, Correlate, Operation, Sequence, reach_of
 from convolume.regions import BlockGrid
@@ -25,12 +25,11 @@ from convolume.regions import BlockGrid
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convolume.devices import Device
+    from convolume.devices import Device, Voxels
 
-__all__ = ["Patch", "Voxels", "Work", "boxes_of", "evaluate", "fetched"]
+__all__ = ["Patch", "Work", "boxes_of", "evaluate", "fetched"]
 
 Array = npt.NDArray[Any]
-Voxels = Array | HeldVoxels
 Indices = npt.NDArray[np.intp]
 Box = tuple[tuple[int, int], ...]
 
@@ -200,7 +199,8 @@ def _join(work: Work, arithmetic: Arithmetic, parts: list[Voxels]) -> Voxels:
             for array in arrays[1:]:
                 result += array * array
             # Whole numbers are cut off, as scipy does.
-            return np.sqrt(result, out=result, casting="unsafe")
+            np.sqrt(result, out=result, casting="unsafe")
+            return result
         join = np.add if arithmetic == "add" else np.subtract
         for array in arrays[1:]:
             join(result, array, out=result)
@@ -285,7 +285,10 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
 
 
 def _room(voxels: Voxels, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Voxels:
-    """Return new voxels where others are; on the host, they begin with a line of the cache: devices store past the cache to such alone."""
+    """Return new voxels where others are.
+
+    On the host they begin with a line of the cache: devices store past the cache to such alone.
+    """
     if not isinstance(voxels, np.ndarray):
         return voxels.room(shape, dtype)
     size_bytes = prod(shape) * dtype.itemsize

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +56,23 @@ class Planes:
     runs: tuple[Run, ...]
 
 
-def pitches(array: Array) -> npt.NDArray[np.int64]:
+class Laid(Protocol):
+    """Whatever lies in memory as NumPy's arrays do."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its extents."""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Distance of neighbours in bytes."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a voxel."""
+
+
+def pitches(array: Laid) -> npt.NDArray[np.int64]:
     """Return the distance of neighbours in elements, axis by axis; 0 where there are none."""
     steps = zip(array.strides, array.shape, strict=True)
     return np.array([stride // array.itemsize if extent > 1 else 0 for stride, extent in steps], dtype=np.int64)

@@ -27,7 +27,7 @@ from convolume.numerics import Precision, working_dtype
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from convolume.devices import Pass
+    from convolume.devices import Pass, Voxels
     from convolume.devices.opencl._arrangement import Arguments
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
@@ -81,16 +81,14 @@ class OpenCLDevice(Device):
         self._correlate_parts(source, stencil, target, numbers)
         _memory.deliver(target, out, by_lines=stencil.by_lines)
 
-    def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Array | HeldVoxels:
+    def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Voxels:
         """Upload voxels to a GPU for a chain in floating point; see `convolume.devices.Device.hold`."""
         state = self._opened()
         if state.traits.on_cpu or dtype.kind != "f" or not self._can_hold(state, voxels, dtype):
             return voxels
         return state.residence.hold(voxels)
 
-    def correlate_passes(
-        self, voxels: Array | HeldVoxels, passes: Sequence[Pass], out: Array | HeldVoxels, precision: Precision
-    ) -> bool:
+    def correlate_passes(self, voxels: Voxels, passes: Sequence[Pass], out: Voxels, precision: Precision) -> bool:
         """Do several passes at once, where they fit a program; see `convolume.devices.Device.correlate_passes`."""
         if isinstance(voxels, Resident) and isinstance(out, Resident):
             self._weigh(voxels, passes, out, precision)
@@ -238,7 +236,7 @@ class _State:
 
     @property
     def residence(self) -> Residence:
-        """This thread's side of a device with memory of its own."""
+        """Side of this thread, on a device with memory of its own."""
         if not hasattr(self._of_thread, "residence"):
             self._of_thread.residence = Residence(self._queue(), self.programs, self.info, self._limits)
         residence: Residence = self._of_thread.residence

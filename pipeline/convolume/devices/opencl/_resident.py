@@ -44,7 +44,7 @@ class Resident(HeldVoxels):
     """Voxels in a buffer of the device: as many bytes from its beginning, and as far from each other, as in NumPy."""
 
     home: Residence
-    buffer: cl.MemoryObjectHolder
+    buffer: cl.Buffer
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -67,7 +67,7 @@ class Resident(HeldVoxels):
         shape = tuple(stop - first for first, stop, _ in ranges)
         return replace(self, shape=shape, start_bytes=self.start_bytes + start)
 
-    def __setitem__(self, box: tuple[slice, ...], voxels: Self) -> None:
+    def __setitem__(self, box: tuple[slice, ...], voxels: Any) -> None:
         """Copy voxels to a box."""
         self.home.join("add", [voxels], self[box])
 
@@ -75,7 +75,7 @@ class Resident(HeldVoxels):
         """Return new voxels on the same device."""
         return type(self)(self.home, *self.home.empty(shape, dtype))
 
-    def joined(self, arithmetic: Arithmetic, others: Sequence[Self], dtype: np.dtype[Any]) -> Self:
+    def joined(self, arithmetic: Arithmetic, others: Sequence[Any], dtype: np.dtype[Any]) -> Self:
         """Return the arithmetic of these and others."""
         result = self.room(self.shape, dtype)
         self.home.join(arithmetic, [self, *others], result)
@@ -126,11 +126,11 @@ class Residence:
 
     def empty(
         self, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> tuple[cl.MemoryObjectHolder, tuple[int, ...], tuple[int, ...], np.dtype[Any]]:
+    ) -> tuple[cl.Buffer, tuple[int, ...], tuple[int, ...], np.dtype[Any]]:
         """Return a buffer for a dense array, its shape, strides and dtype."""
         size_bytes = prod(shape) * dtype.itemsize
         with own_errors(self._info, f"hold {shape} {dtype} voxels", ADVICE):
-            buffer = self._pool.allocate(max(size_bytes, 1))
+            buffer: Any = self._pool.allocate(max(size_bytes, 1))
         return buffer, shape, _dense(shape, dtype.itemsize), dtype
 
     def weigh(self, voxels: Resident, passes: Sequence[Pass], out: Resident, terms: Terms) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convolume.boundary import OUTSIDE
-from convolume.devices.opencl._arrangement import pitches
+from convolume.devices.opencl._arrangement import Laid, pitches
 from convolume.devices.opencl._jobs import Job, Run, one_voxel
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from convolume.devices import Pass
     from convolume.devices.opencl._jobs import Column, Numbers
-    from convolume.devices.opencl._resident import Resident
     from convolume.stencil import Stencil
 
 __all__ = ["Limits", "Tile", "TileJob", "tile_of"]
@@ -36,7 +35,7 @@ SUM_REGISTERS = 96
 # What every GPU has, and what leaves room for two groups and more.
 LOCAL_BYTES, CONSTANT_BYTES = 48 * 1024, 48 * 1024
 WORK_ITEMS, COLUMNS, ROWS = (64, 128, 256), (16, 32, 64, 128, 256), (1, 2, 4, 8)
-# Outputs beyond which shapes of groups are not told apart: blocks at the edges share programs with all others.
+# Outputs beyond which shapes of groups are not told apart, so that blocks of many sizes share programs.
 LARGE = 256
 # Groups that keep a processor busy while others wait.
 GROUPS_A_UNIT = 8
@@ -183,19 +182,19 @@ class Tile:
     groups: tuple[int, int, int]
 
 
-def tile_of(
-    source: Resident, passes: Sequence[Pass], target: Resident, numbers: Numbers, limits: Limits
-) -> Tile | None:
+def tile_of(source: Laid, passes: Sequence[Pass], target: Laid, numbers: Numbers, limits: Limits) -> Tile | None:
     """Return the call that does one pass, or several one after the other; None where the program does not serve."""
     weighed = [[axis for axis, extent in enumerate(step.stencil.shape) if extent > 1] for step in passes]
     places, roles = _places(passes, weighed), _roles(weighed, target.shape)
     if places is None or roles is None or any(step.stencil.by_lines for step in passes):
         return None
-    lines = {axes[0]: step for step, axes in zip(passes, weighed, strict=True)} if len(passes) > 1 else {}
+    lines: dict[int | None, Pass] = (
+        {axes[0]: step for step, axes in zip(passes, weighed, strict=True)} if len(passes) > 1 else {}
+    )
     steps = [lines.get(axis) for axis in roles]
     depth, height, width = (1 if axis is None else target.shape[axis] for axis in roles)
     form = _form_of_passes(steps) if lines else _form_of(passes[0].stencil)
-    job = _job(numbers, form, (min(height, LARGE), min(width, LARGE)), limits)
+    job = _job(numbers, form, (_rounded(height), _rounded(width)), limits)
     if job is None:
         return None
     outer = _outer([axis for axis in range(len(places)) if axis not in roles], places, source, target)
@@ -246,7 +245,7 @@ def _roles(weighed: list[list[int]], shape: tuple[int, ...]) -> Roles | None:
         own.reverse()
     free: list[int | None] = [axis for axis in range(last) if axis not in own]
     free.sort(key=lambda axis: (shape[axis or 0] > 1, axis), reverse=True)
-    b, a, *_ = [*own, *free, None, None]
+    b, a = [*own, *free, None, None][:2]
     # What reaches along x alone needs lines of one plane.
     return (b, a, last) if own else (a, b, last)
 
@@ -255,7 +254,7 @@ def _roles(weighed: list[list[int]], shape: tuple[int, ...]) -> Roles | None:
 def _form_of(stencil: Stencil) -> Form:
     """Return the extents along b, a and x of a stencil over three axes or fewer, and its taps."""
     *outer, x = stencil.shape
-    b, a, *_ = [*(extent for extent in outer if extent > 1), 1, 1]
+    b, a = [*(extent for extent in outer if extent > 1), 1, 1][:2]
     filled = stencil.weights.reshape(b, a, x) != 0
     places = np.argwhere(filled.any(axis=0)).tolist()
     return (b, a, x), tuple((y, x, tuple(np.flatnonzero(filled[:, y, x]).tolist())) for y, x in places), ()
@@ -283,19 +282,24 @@ def _job(numbers: Numbers, form: Form, outputs: tuple[int, int], limits: Limits)
     return min((job for job in jobs if job.fits(limits)), key=lambda job: job.cost_a_plane(*outputs), default=None)
 
 
+def _rounded(outputs: int) -> int:
+    """Return about how many outputs there are: the next power of two."""
+    return min(1 << (outputs - 1).bit_length(), LARGE)
+
+
 def _segments(depth: int, extent: int, groups: int, limits: Limits) -> int:
     """Return into how many marches one along b is cut, so that every processor has some, and none is all halo."""
     return max(1, min(depth // (2 * extent), GROUPS_A_UNIT * limits.compute_units // groups))
 
 
-def _offsets(axis: int | None, places: list[Indices], source: Resident) -> npt.NDArray[np.int64]:
+def _offsets(axis: int | None, places: list[Indices], source: Laid) -> npt.NDArray[np.int64]:
     """Return the places of an axis in elements of the source."""
     if axis is None:
         return np.zeros(1, np.int64)
     return np.where(places[axis] == OUTSIDE, OUTSIDE, places[axis] * pitches(source)[axis])
 
 
-def _outer(axes: list[int], places: list[Indices], source: Resident, target: Resident) -> npt.NDArray[np.int64]:
+def _outer(axes: list[int], places: list[Indices], source: Laid, target: Laid) -> npt.NDArray[np.int64]:
     """Return where every image over these axes begins, in source and target."""
     starts = np.zeros((1, 2), np.int64)
     for axis in axes:

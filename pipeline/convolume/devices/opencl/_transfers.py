@@ -26,8 +26,10 @@ class Pinned:
     def __init__(self, queue: cl.CommandQueue) -> None:
         flags = cl.mem_flags.ALLOC_HOST_PTR | cl.mem_flags.READ_WRITE
         self._held = cl.Buffer(queue.context, flags, PIECE_BYTES)
-        access = cl.map_flags.READ | cl.map_flags.WRITE
-        self._memory, _ = cl.enqueue_map_buffer(queue, self._held, access, 0, (PIECE_BYTES,), np.uint8)
+        self._memory: Array
+        self._memory, _ = cl.enqueue_map_buffer(
+            queue, self._held, cl.map_flags.WRITE, 0, (PIECE_BYTES,), np.dtype(np.uint8)
+        )
         self._copied: cl.Event | None = None
 
     def free(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -51,7 +53,7 @@ class Transfers:
         self._pinned: list[Pinned] = []
         self.uploads = self.downloads = 0
 
-    def upload(self, voxels: Array, dtype: np.dtype[Any], held: cl.MemoryObjectHolder) -> None:
+    def upload(self, voxels: Array, dtype: np.dtype[Any], held: cl.Buffer) -> None:
         """Begin to copy voxels, cast to `dtype`, to the beginning of a buffer; the host's may be written on return."""
         self.uploads += 1
         for pinned, (box, start_bytes) in zip(self._turns(), _pieces(voxels.shape, dtype.itemsize), strict=False):
@@ -59,7 +61,7 @@ class Transfers:
             staged[...] = voxels[box]
             pinned.busy_until(cl.enqueue_copy(self._queue, held, staged, dst_offset=start_bytes, is_blocking=False))
 
-    def download(self, held: cl.MemoryObjectHolder, dtype: np.dtype[Any], out: Array) -> None:
+    def download(self, held: cl.Buffer, dtype: np.dtype[Any], out: Array) -> None:
         """Copy the beginning of a buffer to `out`, cast as C does."""
         self.downloads += 1
         coming: tuple[Pinned, Array, Array] | None = None
