@@ -103,7 +103,7 @@ class Residence:
     def __init__(self, queue: cl.CommandQueue, programs: Programs, info: DeviceInfo, limits: Limits) -> None:
         self.limits = limits
         self.transfers = Transfers(queue)
-        self._queue, self._programs, self._info = queue, programs, info
+        self.queue, self._programs, self._info = queue, programs, info
         self._pool = cl.tools.MemoryPool(cl.tools.ImmediateAllocator(queue))
         self._constants: dict[tuple[str, bytes], cl.Buffer] = {}
 
@@ -187,7 +187,7 @@ class Residence:
         kernel = self._programs.kernel(job)
         with own_errors(self._info, f"run {job.template} over {size[0]} work items", ADVICE):
             held = [self._constant(each) if isinstance(each, np.ndarray) else each for each in arguments]
-            kernel(self._queue, *size, *held)
+            kernel(self.queue, *size, *held)
 
     def _constant(self, values: Array) -> cl.Buffer:
         """Return a list of numbers on the device, the same for the same numbers."""
@@ -197,7 +197,7 @@ class Residence:
                 self._constants.clear()
             flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
             filled = values if values.size else np.zeros(1, values.dtype)
-            self._constants[key] = cl.Buffer(self._queue.context, flags, hostbuf=np.ascontiguousarray(filled))
+            self._constants[key] = cl.Buffer(self.queue.context, flags, hostbuf=np.ascontiguousarray(filled))
         return self._constants[key]
 
 
