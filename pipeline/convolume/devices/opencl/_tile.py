@@ -31,10 +31,19 @@ Form = tuple[tuple[int, int, int], tuple[tuple[int, int, tuple[int, ...]], ...],
 
 MAX_UNROLLED_SUMS = 2400
 # Registers of 32 bits that a work item spends on sums: a multiprocessor then holds two groups or more.
-SUM_REGISTERS = 96
+SUM_REGISTERS, OTHER_REGISTERS = 96, 32
 # What every GPU has, and what leaves room for two groups and more.
 LOCAL_BYTES, CONSTANT_BYTES = 48 * 1024, 48 * 1024
-WORK_ITEMS, COLUMNS, ROWS = (64, 128, 256), (16, 32, 64, 128, 256), (1, 2, 4, 8)
+# Of a group; where several cost the same the first is taken.
+WORK_ITEMS, COLUMNS, ROWS = (256, 128, 64, 512), (64, 32, 128, 256), (4, 2, 8, 1)
+# Passes reach far, so that they want groups of more.
+MOST_WORK_ITEMS_OF_STENCILS = 256
+BUSY_WORK_ITEMS = 512
+# Outputs beyond which shapes of groups are not told apart, so that blocks of many sizes share programs.
+LARGE = 256
+# What a multiprocessor of most GPUs has for the groups that it runs at a time.
+UNIT_REGISTERS, UNIT_LOCAL_BYTES, UNIT_WORK_ITEMS = 65536, 192 * 1024, 2048
+BUSY_WORK_ITEMS = 512
 # Outputs beyond which shapes of groups are not told apart, so that blocks of many sizes share programs.
 LARGE = 256
 # Groups that keep a processor busy while others wait.
@@ -101,7 +110,7 @@ class TileJob(Job):
     @property
     def loads(self) -> int:
         """Voxels of each plane that a work item loads."""
-        return -(-self.tile_width * self.tile_height // (self.columns * self.lines))
+        return -(-self.tile_width * self.tile_height // self.work_items)
 
     @property
     def weights_a_plane(self) -> int:
@@ -131,17 +140,36 @@ class TileJob(Job):
     @property
     def local_bytes(self) -> int:
         """Local memory of a group: two tiles, and one strip."""
-        strip = self.columns * self.lines * self.rows + self.extents[2] - 1 if self.is_chain else 0
+        strip = self.work_items * self.rows + self.extents[2] - 1 if self.is_chain else 0
         return (2 * self.tile_width * self.tile_height + strip) * np.dtype(self.numbers.sum).itemsize
+
+    @property
+    def work_items(self) -> int:
+        """Work items of a group."""
+        return self.columns * self.lines
+
+    @property
+    def sum_registers(self) -> int:
+        """Registers of 32 bits for the sums of a work item."""
+        return self.rows * self.extents[0] * np.dtype(self.numbers.sum).itemsize // 4
+
+    @property
+    def groups_a_unit(self) -> int:
+        """About how many groups a multiprocessor runs at a time; loads take a register and the two of an address."""
+        registers = self.work_items * (self.sum_registers + 3 * self.loads + OTHER_REGISTERS)
+        return max(
+            1,
+            min(UNIT_REGISTERS // registers, UNIT_LOCAL_BYTES // self.local_bytes, UNIT_WORK_ITEMS // self.work_items),
+        )
 
     def fits(self, limits: Limits) -> bool:
         """Say whether a device can run it without spilling."""
-        registers = self.rows * self.extents[0] * np.dtype(self.numbers.sum).itemsize // 4
         return (
             self.outputs_x > 0
-            and self.columns * self.lines <= limits.work_items
+            and self.work_items <= limits.work_items
+            and (self.is_chain or self.work_items <= MOST_WORK_ITEMS_OF_STENCILS)
             and self.local_bytes <= min(limits.local_bytes, LOCAL_BYTES)
-            and registers <= SUM_REGISTERS
+            and self.sum_registers <= SUM_REGISTERS
             and self.unrolled_sums <= MAX_UNROLLED_SUMS
         )
 
@@ -149,11 +177,11 @@ class TileJob(Job):
         """Return how many groups stand beside each other along x and along a."""
         return -(-width // self.outputs_x), -(-height // (self.lines * self.rows))
 
-    def cost_a_plane(self, height: int, width: int) -> int:
-        """Return voxels loaded and sums done for a plane of outputs: what a good shape has few of."""
-        return prod(self.groups(height, width)) * (
-            self.tile_width * self.tile_height + self.columns * self.lines * self.rows
-        )
+    def cost_a_plane(self, height: int, width: int) -> float:
+        """Return voxels loaded and sums done for a plane of outputs; more where few work items wait for them."""
+        loaded_and_summed = self.tile_width * self.tile_height + self.work_items * self.rows
+        waiting = max(1.0, BUSY_WORK_ITEMS / (self.groups_a_unit * self.work_items))
+        return prod(self.groups(height, width)) * loaded_and_summed * waiting
 
 
 @dataclass(frozen=True)
@@ -199,7 +227,7 @@ def tile_of(source: Laid, passes: Sequence[Pass], target: Laid, numbers: Numbers
         return None
     outer = _outer([axis for axis in range(len(places)) if axis not in roles], places, source, target)
     across, along = job.groups(height, width)
-    segments = _segments(depth, job.extents[0], across * along * len(outer), limits)
+    segments = _segments(depth, job, across * along * len(outer), limits)
     to_b, to_a = (0 if axis is None else int(pitches(target)[axis]) for axis in roles[:2])
     sums = np.dtype(numbers.sum).type
     with np.errstate(over="ignore"):
@@ -270,7 +298,8 @@ def _form_of_passes(steps: list[Pass | None]) -> Form:
 def _job(numbers: Numbers, form: Form, outputs: tuple[int, int], limits: Limits) -> TileJob | None:
     """Return the job that costs least; None where there is nothing to weigh, or none fits the device."""
     extents, taps, along = form
-    if prod(extents) * np.dtype(numbers.sum).itemsize > CONSTANT_BYTES or not (taps or along):
+    weights = sum(extents) if along else prod(extents)
+    if weights * np.dtype(numbers.sum).itemsize > CONSTANT_BYTES or not (taps or along):
         return None
     if any(extent > 1 and not held for extent, held in zip(extents, along, strict=False)):
         return None
@@ -287,9 +316,12 @@ def _rounded(outputs: int) -> int:
     return min(1 << (outputs - 1).bit_length(), LARGE)
 
 
-def _segments(depth: int, extent: int, groups: int, limits: Limits) -> int:
-    """Return into how many marches one along b is cut, so that every processor has some, and none is all halo."""
-    return max(1, min(depth // (2 * extent), GROUPS_A_UNIT * limits.compute_units // groups))
+def _segments(depth: int, job: TileJob, groups: int, limits: Limits) -> int:
+    """Return into how many marches one along b is cut, each with a halo of its own, so that all end soonest."""
+    counts = np.arange(1, depth + 1)
+    rounds = -(-groups * counts // (job.groups_a_unit * limits.compute_units))
+    planes = -(-depth // counts) + job.extents[0] - 1
+    return int(counts[np.argmin(rounds * planes)])
 
 
 def _offsets(axis: int | None, places: list[Indices], source: Laid) -> npt.NDArray[np.int64]:
