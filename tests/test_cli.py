@@ -18,7 +18,7 @@ from convolume import cli, runner
 from convolume.devices import _selection
 from convolume.errors import DeviceError, InputError, RunError
 from convolume.planning.plan import Plan, PlannedOutput, Resources, StrategyChoice
-from convolume.records import DeviceInfo, OutputRecord, RunRecord
+from convolume.records import DeviceInfo, OutputRecord, RunRecord, VariantRecord
 from convolume.regions import Halo
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ PLAN = Plan(
             "mean", "mean.zarr", "float32", ("box",), Halo((1, 1, 1), (1, 1, 1)), (4, 5, 6), None, ((4, 5, 6),), 480
         ),
     ),
+    shared=(),
     strategy=StrategyChoice("windows", "the input is a store"),
     block_shape_voxels=(4, 5, 6),
     block_count=1,
@@ -183,6 +184,17 @@ def test_devices_prints_a_table_or_json(monkeypatch: pytest.MonkeyPatch) -> None
     assert values["devices"][0]["memory_bytes"] == 2**32
     assert values["taken"]["info"]["identifier"] == "one"
     assert values["taken"]["reason"] == "the only one"
+
+
+def test_devices_are_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines on standard error while it goes on, then a table or JSON; the device is the one that would be taken."""
+    records = (VariantRecord("3x3x3 float32", "4 rows", 80.0, is_chosen=True), VariantRecord("3x3x3 float32", "8 rows"))
+    monkeypatch.setattr(_selection, "choose_device", lambda: _selection.DeviceChoice(DEVICE, "the only one"))
+    monkeypatch.setattr(_selection, "tune_device", lambda info, tell: (tell(f"{info.name} works"), records)[1])
+    result = command("devices", "--tune")
+    assert result.stderr == "Some Processor works\n"
+    assert "* 4 rows      80 GFLOP/s" in result.stdout
+    assert json.loads(command("devices", "--tune", "--json").stdout)[0]["gflops"] == 80.0
 
 
 def test_a_wish_that_finds_no_device_still_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:

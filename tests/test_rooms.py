@@ -27,7 +27,7 @@ FAMILIES = ("clusters", "devices", "filters", "stores")
 # From the words up; a room is a module or a folder of the package.
 LINES = (
     frozenset(
-        "boundary errors image lengths numerics operations records regions registry stencil".split()  # noqa: SIM905
+        "arrays boundary errors image lengths numerics operations records regions registry stages stencil".split()  # noqa: SIM905
     ),
     frozenset(FAMILIES),
     frozenset({"execution", "planning"}),

@@ -17,6 +17,7 @@ import convolume
 from convolume import Volume
 from convolume.errors import InputError, RunError
 from convolume.filters import filter_class
+from convolume.planning.spec import read_workflow
 from convolume.registry import member_names
 from convolume.stores import lazy, memory
 
@@ -202,3 +203,55 @@ def test_an_active_client_gives_the_same_bits(volume: Volume, tmp_path: Path) ->
     np.testing.assert_array_equal(filtered.dask.compute(), expected)
     filtered.save(str(tmp_path / "saved.ome.zarr"), pyramid=False)
     np.testing.assert_array_equal(Volume.open(str(tmp_path / "saved.ome.zarr")).compute(), expected)
+
+
+def test_volumes_of_one_image_are_saved_in_one_run(volume: Volume, tmp_path: Path) -> None:
+    """Each as by itself, from one read."""
+    volumes = {f"{tmp_path}/smooth-{sigma}.ome.zarr": volume.gaussian(f"{sigma} um") for sigma in (2, 4)}
+    volumes[f"{tmp_path}/edges.zarr"] = volume.sobel()
+    record = convolume.save(volumes, pyramid=False, dtype="float64")
+    assert [(output.name, output.dtype) for output in record.outputs] == [
+        ("smooth-2", "float64"),
+        ("smooth-4", "float64"),
+        ("edges", "float64"),
+    ]
+    assert record.bytes_read == IMAGE.nbytes
+    for path, each in volumes.items():
+        np.testing.assert_array_equal(Volume.open(path).compute(), each.compute("float64"))
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["memory:a.b", "out/x.zarr/"], ["a_b", "x"]),
+        (["a/x.zarr", "b/x.ome.zarr"], ["x-1", "x-2"]),
+        (["memory:-1", "memory:input"], ["_1-1", "input-2"]),
+    ],
+)
+def test_outputs_are_called_after_their_paths(
+    paths: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a number where that alone would be no name for each."""
+    volume = Volume.from_array(IMAGE)
+    workflow = {**volume.image, "outputs": {}}
+    monkeypatch.setattr("convolume.volume.run", lambda written, config: workflow.update(written, config=config))
+    convolume.save({path: volume.laplace() for path in paths})
+    assert workflow.pop("config") == {"cluster": "in_process"}
+    assert {name: output["path"] for name, output in workflow["outputs"].items()} == dict(
+        zip(names, paths, strict=True)
+    )
+    assert read_workflow(workflow).model
+
+
+def test_volumes_of_several_images_are_not_saved_together(tmp_path: Path) -> None:
+    """Nor none at all."""
+    path = str(tmp_path / "image.zarr")
+    Volume.from_array(IMAGE).save(path)
+    volume = Volume.open(path)
+    for other in (Volume.from_array(IMAGE), Volume.open(path, mode="wrap"), Volume.open(path, region={"z": (1, 3)})):
+        with pytest.raises(
+            InputError, match=r"^b\.zarr begins with another image, mode or constant: save together what"
+        ):
+            convolume.save({"a.zarr": volume, "b.zarr": other})
+    with pytest.raises(InputError, match="there are no volumes: save together what is made of one Volume"):
+        convolume.save({})

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convolume import ndimage
+    from convolume.arrays import OutputPool
     from convolume.devices._selection import choose_device, list_devices, select_device
     from convolume.errors import ConvolumeError, DeviceError, InputError, RunError
     from convolume.runner import plan, run
-    from convolume.volume import Volume
+    from convolume.volume import Volume, save
 
 __all__ = [
     "ConvolumeError",
     "DeviceError",
     "InputError",
+    "OutputPool",
     "RunError",
     "Volume",
     "choose_device",
@@ -31,6 +33,7 @@ __all__ = [
     "ndimage",
     "plan",
     "run",
+    "save",
     "select_device",
 ]
 
@@ -39,12 +42,14 @@ _HOMES = {
     "ConvolumeError": "errors",
     "DeviceError": "errors",
     "InputError": "errors",
+    "OutputPool": "arrays",
     "RunError": "errors",
     "Volume": "volume",
     "choose_device": "devices._selection",
     "list_devices": "devices._selection",
     "plan": "runner",
     "run": "runner",
+    "save": "volume",
     "select_device": "devices._selection",
 }
 

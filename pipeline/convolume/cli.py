@@ -145,12 +145,17 @@ def plan(workflow: str, config: str | None, overrides: tuple[str, ...], *, as_js
 
 
 @commands.command()
+@click.option("--tune", is_flag=True, help="Time the shapes of the programs of the device that would be taken.")
 @_json
 @_verbose
-def devices(*, as_json: bool) -> None:
+def devices(*, tune: bool, as_json: bool) -> None:
     """List the devices of this machine, which one would be taken and why."""
     from convolume.devices._selection import choose_device, list_devices  # noqa: PLC0415 - heavy
     from convolume.report.terminal import devices_text, show  # noqa: PLC0415 - heavy
+
+    if tune:
+        _tune(as_json=as_json)
+        return
 
     found = list_devices()
     try:
@@ -164,6 +169,15 @@ def devices(*, as_json: bool) -> None:
         show(_as_json({"devices": [asdict(info) for info in found], "taken": asdict(choice)}))
     else:
         show(devices_text(found, choice))
+
+
+def _tune(*, as_json: bool) -> None:
+    from convolume.devices._selection import choose_device, tune_device  # noqa: PLC0415 - heavy
+    from convolume.report.terminal import show, tuning_text  # noqa: PLC0415 - heavy
+
+    info = choose_device().info
+    records = tune_device(info, lambda line: click.echo(line, err=True))
+    show(_as_json([asdict(record) for record in records]) if as_json else tuning_text(info, records))
 
 
 def _where(config: str | None) -> str | Mapping[str, Any]:

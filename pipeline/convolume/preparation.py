@@ -6,6 +6,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +20,17 @@ from convolume.numerics import Precision, default_result_dtype, working_dtype
 from convolume.operations import Sequence
 from convolume.planning.blocks import bytes_to_read, checked_block, choose_block_shape
 from convolume.planning.memory import WORKER_BASE_BYTES, BlockMemory, total_halo
-from convolume.planning.plan import Plan, PlannedOutput, StrategyChoice, check_memory, choose_strategy
+from convolume.planning.plan import Plan, PlannedOutput, SharedSteps, StrategyChoice, check_memory, choose_strategy
 from convolume.refusals import blamed_key, check_apart, check_disk, check_figures, check_process_border
 from convolume.regions import BlockGrid
+from convolume.stages import Stages, chain_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from convolume.devices._selection import DeviceChoice
     from convolume.lengths import Length
+    from convolume.operations import Operation
     from convolume.planning.models import OutputSpec, Workflow
     from convolume.planning.plan import Resources
     from convolume.planning.spec import Document
@@ -199,6 +204,7 @@ def _plan(document: Document[Workflow], job: StoreJob, resources: Resources, dev
         input_dtype=info.dtype,
         axes=tuple(axis.name for axis in info.axes),
         outputs=tuple(map(_planned_output, workflow.outputs.values(), blocks.targets, job.sinks)),
+        shared=_shared_steps(workflow.outputs, blocks.targets),
         strategy=strategy,
         block_shape_voxels=block,
         block_count=len(BlockGrid(info.shape, block)),
@@ -237,6 +243,28 @@ def _planned_output(spec: OutputSpec, target: Target, sink: Sink) -> PlannedOutp
         level_shapes=tuple(level.shape for level in sink.levels),
         bytes_written=sink.size_bytes,
     )
+
+
+def _shared_steps(specs: Mapping[str, OutputSpec], targets: tuple[Target, ...]) -> tuple[SharedSteps, ...]:
+    """Return what is done once for several outputs, told by the steps of one of them."""
+    stages, names = Stages.of(target.operation for target in targets), list(specs)
+    shared = []
+    for number, chain in stages.shared.items():
+        outputs = stages.served_by(number)
+        told = [(*_steps_within(chain, targets[position].operation), names[position]) for position in outputs]
+        count, is_part, name = min(told, key=itemgetter(1))
+        steps = tuple(step.name for step in specs[name].steps[:count])
+        shared.append(SharedSteps(steps, is_part, tuple(names[position] for position in outputs)))
+    return tuple(shared)
+
+
+def _steps_within(chain: tuple[Operation, ...], operation: Operation) -> tuple[int, bool]:
+    """Return with how many steps of an operation a chain ends, and whether with a part of the last of them."""
+    steps = operation.operations if isinstance(operation, Sequence) else (operation,)
+    starts = [chain_of(Sequence(steps[:count])) for count in range(len(steps) + 1)]
+    whole = max(count for count, start in enumerate(starts) if chain[: len(start)] == start)
+    is_part = starts[whole] != chain
+    return whole + is_part, is_part
 
 
 def _block(

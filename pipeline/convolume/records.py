@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["BlockRecord", "DeviceInfo", "OutputRecord", "RunRecord"]
+__all__ = ["BlockRecord", "DeviceInfo", "OutputRecord", "RunRecord", "VariantRecord"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,20 @@ class DeviceInfo:
     compute_units: int = 1
     has_float64: bool = True
     speed_gflops: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class VariantRecord:
+    """What was found of one shape of a device's programs, on one kind of stencils.
+
+    `skipped` says why it is not used, and is empty where it was timed.
+    """
+
+    stencil: str
+    variant: str
+    gflops: float = 0.0
+    is_chosen: bool = False
+    skipped: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import re
 import weakref
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,12 +14,11 @@ import numpy as np
 
 from convolume import stores
 from convolume.errors import InputError
-from convolume.filters import Filter, filter_class, make_filter
+from convolume.filters import filter_class, make_filter, signature_of
 from convolume.lengths import Length
 from convolume.planning.models import Step
 from convolume.planning.spec import read_workflow, to_yaml
 from convolume.preparation import source_options
-from convolume.regions import Region
 from convolume.registry import member_names
 from convolume.report.wording import bytes_text, labelled, shape_text
 from convolume.runner import plan, run
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from convolume.records import RunRecord
     from convolume.stores import Source
 
-__all__ = ["Volume"]
+__all__ = ["Volume", "save"]
 
 _SHOWN_OUTPUT = "result.ome.zarr"
 
@@ -164,7 +163,7 @@ class Volume:
         InputError
             There is no such filter, or its parameters are wrong.
         """
-        named = _signature(filter_class(name)).bind_partial(*positional).arguments
+        named = signature_of(filter_class(name)).bind_partial(*positional).arguments
         if twice := named.keys() & parameters.keys():
             message = f"{name}: {', '.join(sorted(twice))} is given twice, by position and by name"
             raise InputError(message)
@@ -178,7 +177,7 @@ class Volume:
             raise AttributeError(message)
         method = partial(self.filter, name)
         found = filter_class(name)
-        method.__doc__, method.__signature__ = found.__doc__, _signature(found)  # type: ignore[attr-defined]
+        method.__doc__, method.__signature__ = found.__doc__, signature_of(found)  # type: ignore[attr-defined]
         return method
 
     def __dir__(self) -> list[str]:
@@ -207,7 +206,7 @@ class Volume:
         name = path.partition(":")[2]
         options = {"dtype": dtype, "overflow": overflow, "pyramid": False}
         try:
-            run(self._workflow(path, options, strategy="in_memory"), config=self._config)
+            run({**self._workflow(path, options), "strategy": "in_memory"}, config=_config_for(self.image))
             return memory.get(name)
         finally:
             memory.drop(name)
@@ -222,7 +221,7 @@ class Volume:
         **options
             What a workflow's output takes: `dtype`, `overflow`, `pyramid`, `chunks`, `shards`, `if_exists`.
         """
-        return run(self._workflow(str(path), options), config=self._config)
+        return run(self._workflow(str(path), options), config=_config_for(self.image))
 
     @property
     def dask(self) -> da.Array:
@@ -231,7 +230,7 @@ class Volume:
 
     def plan(self, path: str = _SHOWN_OUTPUT, **options: Any) -> Plan:
         """Return what `save` would do; nothing is read or written."""
-        return plan(self._workflow(str(path), options), config=self._config)
+        return plan(self._workflow(str(path), options), config=_config_for(self.image))
 
     def workflow(self, path: str = _SHOWN_OUTPUT, **options: Any) -> str:
         """Return the workflow of `save` as YAML.
@@ -257,21 +256,26 @@ class Volume:
         return slices_figure(lazily, self.info.with_(dtype=lazily.dtype.name), affine=affine)
 
     @property
-    def _config(self) -> dict[str, str] | None:
-        """Arrays of this process are filtered here; the rest may go to an active dask client."""
-        return None if self._source.crosses_processes else {"cluster": "in_process"}
+    def image(self) -> dict[str, Any]:
+        """What is filtered, as a workflow has it: `input`, `mode` and `cval`."""
+        return {"input": dict(self._input), **self._settings}
 
-    def _workflow(self, path: str, options: Mapping[str, Any], strategy: str = "auto") -> dict[str, Any]:
-        output = {key: value for key, value in options.items() if value is not None}
-        if "dtype" in output:
-            output["dtype"] = np.dtype(output["dtype"]).name
-        steps = [step.model_dump() for step in self._steps]
-        return {
-            "input": dict(self._input),
-            "outputs": {"result": {"path": path, "steps": steps, **output}},
-            "strategy": strategy,
-            **self._settings,
-        }
+    def output(self, path: str, **options: Any) -> dict[str, Any]:
+        """Return what `save` writes, as a workflow has it; with `image` it makes up workflows of several outputs.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Volume.from_array(np.ones((4, 4))).laplace().output("edges.ome.zarr", dtype="float32")
+        {'path': 'edges.ome.zarr', 'steps': ['laplace'], 'dtype': 'float32'}
+        """
+        written = {key: value for key, value in options.items() if value is not None}
+        if "dtype" in written:
+            written["dtype"] = np.dtype(written["dtype"]).name
+        return {"path": str(path), "steps": [step.model_dump() for step in self._steps], **written}
+
+    def _workflow(self, path: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self.image, "outputs": {"result": self.output(path, **options)}}
 
     def _lazily(self, dtype: npt.DTypeLike | None, overflow: str) -> da.Array:
         from convolume.execution.overlap import filter_lazily, lazy_source  # noqa: PLC0415
@@ -279,8 +283,8 @@ class Volume:
 
         document = read_workflow(self._workflow(_name("unused"), {"dtype": dtype, "overflow": overflow}))
         job = prepare_job(document, self._source)
-        source = self._source if self._source.crosses_processes else _carrying_its_voxels(self._source)
-        return filter_lazily(lazy_source(source, _lazy_chunks(source)), job)[0]
+        source = self._source if self._source.crosses_processes else lazy.holding(self._source)
+        return filter_lazily(lazy_source(source, lazy.chunks_of(source)), job)
 
     def __repr__(self) -> str:
         """Return shape, axes, dtype, voxel size and filters on lines that fit into a terminal."""
@@ -308,6 +312,55 @@ class Volume:
         return [row for row in rows if row[1]] + [("note", note) for note in self.info.notes]
 
 
+def save(volumes: Mapping[str, Volume], **options: Any) -> RunRecord:
+    """Write several volumes of one image in one run: it is read once, and what their filters share is done once.
+
+    Parameters
+    ----------
+    volumes : mapping
+        What is written, by its path.
+    **options
+        As for `Volume.save`, and the same for all.
+
+    Raises
+    ------
+    InputError
+        There are no volumes, or they begin with different images, modes or constants.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> volume = Volume.from_array(np.ones((4, 4)))
+    >>> record = save({f"memory:smooth-{sigma}": volume.gaussian(sigma) for sigma in (1, 2, 4)}, pyramid=False)
+    >>> [output.name for output in record.outputs]
+    ['smooth-1', 'smooth-2', 'smooth-4']
+    """
+    images = [volume.image for volume in volumes.values()]
+    different = [path for path, image in zip(volumes, images, strict=True) if image != images[0]]
+    if different or not images:
+        what = f"{different[0]} begins with another image, mode or constant" if different else "there are no volumes"
+        message = f"{what}: save together what is made of one Volume"
+        raise InputError(message)
+    names = _names_of(list(map(str, volumes)))
+    outputs = {
+        name: volume.output(path, **options) for name, (path, volume) in zip(names, volumes.items(), strict=True)
+    }
+    return run({**images[0], "outputs": outputs}, config=_config_for(images[0]))
+
+
+def _names_of(paths: list[str]) -> list[str]:
+    """Return what outputs are called: the last parts of their paths, all with a number where these would not do."""
+    stems = [re.sub(r"(\.ome)?\.zarr$", "", re.split(r"[/:]", path.rstrip("/"))[-1]) for path in paths]
+    names = [re.sub(r"^\W+|[^\w-]+", "_", stem) for stem in stems]
+    is_fit = len({*names, "input"}) == len(names) + 1
+    return names if is_fit else [f"{name}-{number}" for number, name in enumerate(names, start=1)]
+
+
+def _config_for(image: Mapping[str, Any]) -> dict[str, str] | None:
+    """Arrays of this process are filtered here; the rest may go to an active dask client."""
+    return {"cluster": "in_process"} if memory.recognises(image["input"]["path"]) else None
+
+
 class _Holder:
     """Keeps an array's name alive as long as a Volume uses it, and knows what kind of array it is."""
 
@@ -324,27 +377,6 @@ def _name(what: str, scheme: str = "memory") -> str:
     return f"{scheme}:{what}-{uuid4().hex[:8]}"
 
 
-def _carrying_its_voxels(source: Source) -> lazy.LazySource:
-    """Return a source whose graph holds the array itself: it outlives the Volume, and travels to other processes."""
-    import dask.array as da  # noqa: PLC0415 - loaded for lazy results only
-
-    voxels, chunks = source.read(Region.whole(source.info.shape)), _lazy_chunks(source)
-    array = da.from_array(voxels, chunks=chunks, name=f"read array-{uuid4().hex[:8]}")
-    return lazy.LazySource(source.path, array, source.info)
-
-
-def _signature(found: type[Filter]) -> inspect.Signature:
-    """Return a filter's parameters as a function has them: its own first, the boundary last and by name."""
-    own = [name for name in found.model_fields if name not in Filter.model_fields]
-    parameters = []
-    for name in (*own, *Filter.model_fields):
-        spec = found.model_fields[name]
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if name in own else inspect.Parameter.KEYWORD_ONLY
-        default = inspect.Parameter.empty if spec.is_required() else spec.get_default(call_default_factory=True)
-        parameters.append(inspect.Parameter(name, kind, default=default))
-    return inspect.Signature(parameters)
-
-
 def _step_text(step: Step) -> str:
     written = step.model_dump()
     if isinstance(written, str):
@@ -356,14 +388,3 @@ def _step_text(step: Step) -> str:
 def _short(value: Any) -> str:
     array = np.asarray(value) if isinstance(value, (list, tuple, np.ndarray)) else None
     return f"<{' x '.join(map(str, array.shape))}>" if array is not None and array.size > 8 else str(value)  # noqa: PLR2004
-
-
-def _lazy_chunks(source: Source) -> tuple[int, ...]:
-    """Return the chunks of a lazy result: those of the source, or 128 voxels along each space axis."""
-    info = source.info
-    if isinstance(source, lazy.LazySource):
-        return tuple(max(chunks, default=1) for chunks in source.array.chunks)
-    unit = info.shards or info.chunks
-    return unit or tuple(
-        min(128, n) if axis.kind == "space" else 1 for n, axis in zip(info.shape, info.axes, strict=True)
-    )

@@ -1,4 +1,4 @@
-"""What filters of lines keep, whatever the image: impulses, sums, shifts, mirrors, inner products, NaN in its place."""
+"""What linear filters keep, whatever the image: impulses, sums, shifts, mirrors, inner products, NaN in its place."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from convolume import ndimage
-from convolume.testing.strategies import boundary_modes, images, origin_at, shapes
+from convolume.boundary import OUTSIDE, BoundaryMode, source_indices
+from convolume.stencil import Stencil
+from convolume.testing.strategies import boundary_modes, images, kernels, origin_at, origins, shapes
 
 settings = hypothesis_settings(
     max_examples=60,
@@ -46,6 +48,24 @@ def test_an_impulse_gives_the_weights(weights: list[int], data: st.DataObject) -
 
 
 @settings
+@given(st.data())
+def test_an_impulse_gives_a_dense_kernel(data: st.DataObject) -> None:
+    """As it is by a convolution, mirrored by a correlation, moved by the origin; even sizes too."""
+    kernel = data.draw(kernels(data.draw(st.integers(1, 3)), exact=True))
+    origin = data.draw(origins(kernel.shape))
+    impulse = np.zeros(tuple(3 * size for size in kernel.shape))
+    impulse[kernel.shape] = 1.0
+    sides = list(zip(kernel.shape, origin, strict=True))
+    for apply, firsts, weights in (
+        (ndimage.convolve, [size - size // 2 - shift for size, shift in sides], kernel),
+        (ndimage.correlate, [1 + size // 2 + shift for size, shift in sides], np.flip(kernel)),
+    ):
+        expected = np.zeros_like(impulse)
+        expected[tuple(slice(first, first + size) for first, size in zip(firsts, kernel.shape, strict=True))] = weights
+        np.testing.assert_array_equal(apply(impulse, kernel, mode="constant", origin=origin), expected)
+
+
+@settings
 @given(weights_of, modes, st.integers(-4, 4), st.data())
 def test_sums_and_multiples_are_kept(weights: list[int], mode: str, factor: int, data: st.DataObject) -> None:
     """Of images; Laplacian and Sobel too."""
@@ -53,6 +73,7 @@ def test_sums_and_multiples_are_kept(weights: list[int], mode: str, factor: int,
     first, second = drawn_image(data, shape), drawn_image(data, shape)
     for apply in (
         lambda image: ndimage.correlate1d(image, weights, mode=mode),
+        lambda image: ndimage.convolve(image, np.array(weights, ndmin=image.ndim), mode=mode),
         lambda image: ndimage.laplace(image, mode=mode),
         lambda image: ndimage.sobel(image, mode=mode),
         lambda image: ndimage.prewitt(image, axis=0, mode=mode),
@@ -71,6 +92,10 @@ def test_on_a_ring_shifts_are_kept(weights: list[int], shift: int, data: st.Data
         lambda image: ndimage.correlate1d(image, weights, axis, mode="wrap"),
         lambda image: ndimage.gaussian_filter(image, 0.8, mode="grid-wrap"),
         lambda image: ndimage.uniform_filter(image, 4, mode="wrap"),
+        lambda image: ndimage.correlate(image, np.array(weights, ndmin=image.ndim) * 0.3, mode="wrap"),
+        lambda image: ndimage.laplace(image, mode="wrap"),
+        lambda image: ndimage.gaussian_laplace(image, 0.7, mode="wrap"),
+        lambda image: ndimage.gaussian_gradient_magnitude(image, 0.7, mode="wrap"),
     ):
         moved = np.roll(image, shift, axis)
         np.testing.assert_array_equal(apply(moved), np.roll(apply(image), shift, axis))
@@ -91,6 +116,25 @@ def test_a_mirrored_image_with_mirrored_weights_is_mirrored(weights: list[int], 
 
 
 @settings
+@given(modes, st.data())
+def test_a_mirrored_image_with_a_mirrored_kernel_is_mirrored(mode: str, data: st.DataObject) -> None:
+    """Along all axes at once."""
+    shape = data.draw(shapes(max_side=6))
+    kernel = data.draw(kernels(len(shape), max_side=4, exact=True))
+    origin = data.draw(origins(kernel.shape))
+    image, options = drawn_image(data, shape), {"mode": mode, "cval": 2.0}
+    # The middle of an even size moves by one voxel.
+    turned = [-shift - (size % 2 == 0) for size, shift in zip(kernel.shape, origin, strict=True)]
+    mirrored = ndimage.correlate(np.flip(image), np.flip(kernel), origin=turned, **options)
+    np.testing.assert_array_equal(np.flip(mirrored), ndimage.correlate(image, kernel, origin=origin, **options))
+    # A convolution is the correlation with the mirrored kernel.
+    np.testing.assert_array_equal(
+        ndimage.convolve(image, kernel, origin=origin, **options),
+        ndimage.correlate(image, np.flip(kernel), origin=turned, **options),
+    )
+
+
+@settings
 @given(weights_of, st.sampled_from(["constant", "grid-constant", "wrap", "grid-wrap"]), st.data())
 def test_convolution_is_the_adjoint_of_correlation(weights: list[int], mode: str, data: st.DataObject) -> None:
     """Where nothing or a ring stands beyond the faces: ⟨w ⋆ x, y⟩ = ⟨x, w * y⟩ (not so where an image is mirrored)."""
@@ -101,6 +145,42 @@ def test_convolution_is_the_adjoint_of_correlation(weights: list[int], mode: str
     # The convolution's own origin turns the same shift back.
     back = ndimage.convolve1d(second, weights, axis, mode=mode, origin=origin)
     assert np.vdot(there, second) == np.vdot(first, back)
+
+
+@settings
+@given(st.sampled_from(["constant", "grid-constant", "wrap", "grid-wrap"]), st.data())
+def test_dense_convolution_is_the_adjoint_of_correlation(mode: str, data: st.DataObject) -> None:
+    """Of even sizes and any origin too."""
+    shape = data.draw(shapes(max_side=6))
+    kernel = data.draw(kernels(len(shape), max_side=4, exact=True))
+    origin = data.draw(origins(kernel.shape))
+    first, second = drawn_image(data, shape), drawn_image(data, shape)
+    there = ndimage.correlate(first, kernel, mode=mode, origin=origin)
+    assert np.vdot(there, second) == np.vdot(first, ndimage.convolve(second, kernel, mode=mode, origin=origin))
+
+
+@settings
+@given(boundary_modes(), st.data())
+def test_the_adjoint_gives_back_what_was_taken(mode: BoundaryMode, data: st.DataObject) -> None:
+    """In every mode: ⟨Ax, y⟩ = ⟨x, Aᵀy⟩, with Aᵀ adding each weight to the voxel that the index map read it from."""
+    shape = data.draw(shapes(max_side=6))
+    kernel = data.draw(kernels(len(shape), max_side=4, exact=True))
+    origin = data.draw(origins(kernel.shape))
+    first, second = drawn_image(data, shape), drawn_image(data, shape)
+    there = ndimage.correlate(first, kernel, mode=str(mode), origin=origin)
+    assert np.vdot(there, second) == np.vdot(first, adjoint(second, Stencil.correlate(kernel, origin), mode))
+
+
+def adjoint(image: npt.NDArray[Any], stencil: Stencil, mode: BoundaryMode) -> npt.NDArray[Any]:
+    """Return the transposed correlation of an image, voxel by voxel; the constant is 0."""
+    result = np.zeros(image.shape)
+    sides = zip(image.shape, stencil.halo.before, stencil.halo.after, strict=True)
+    maps = [source_indices(-before, length + after, length, mode) for length, before, after in sides]
+    for place, weight in stencil.taps():
+        read = [where[k : k + length] for where, k, length in zip(maps, place, image.shape, strict=True)]
+        inside = np.ix_(*(places != OUTSIDE for places in read))
+        np.add.at(result, np.ix_(*(places[places != OUTSIDE] for places in read)), weight * image[inside])
+    return result
 
 
 @settings

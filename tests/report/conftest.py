@@ -51,6 +51,7 @@ def plan() -> Plan:
         input_dtype="uint8",
         axes=("z", "y", "x"),
         outputs=(planned_output("sum", "convolve", "gaussian"), planned_output("copy")),
+        shared=(),
         strategy=StrategyChoice("windows", "the input is a store", (("overlap", "memory grows with the volume"),)),
         block_shape_voxels=(128, 128, 128),
         block_count=8,

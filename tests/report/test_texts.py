@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convolume.devices._selection import DeviceChoice
+from convolume.planning.plan import SharedSteps
 from convolume.records import DeviceInfo
 from convolume.report.texts import devices_text, plan_text, summary
 
@@ -49,6 +50,18 @@ def test_a_plan_tells_all_that_a_run_would_do(plan: Plan) -> None:
     )
     assert "a copy; " in section(text, "copy")
     assert section(text, "note") == plan.notes[0]
+
+
+def test_a_plan_tells_what_is_done_once(plan: Plan) -> None:
+    """Whole steps, and parts of steps."""
+    shared = (
+        SharedSteps(("gaussian", "sobel"), is_part=False, outputs=("a", "b")),
+        SharedSteps(("laplace",), is_part=True, outputs=("b", "c")),
+    )
+    assert section(plan_text(replace(plan, shared=shared)), "shared") == (
+        "gaussian, then sobel: once for a, b a part of laplace: once for b, c"
+    )
+    assert "shared" not in plan_text(plan)
 
 
 def test_one_worker_is_not_each(plan: Plan) -> None:

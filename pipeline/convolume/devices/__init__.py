@@ -2,7 +2,8 @@
 
 A member module offers ``available() -> tuple[DeviceInfo, ...]`` (empty where its runtime is absent, never an
 error), ``open_device(info) -> Device`` and ``worker_environment(info, threads) -> dict[str, str]``: the
-variables that a worker process needs *before* it starts.
+variables that a worker process needs *before* it starts. It may offer ``measured_speed_gflops(info) -> float`` and
+``tune(info, tell) -> tuple[VariantRecord, ...]``, which times shapes of its programs.
 """
 
 from __future__ import annotations

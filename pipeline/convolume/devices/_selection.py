@@ -13,14 +13,14 @@ from convolume.errors import InputError
 from convolume.registry import load_member, member_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextvars import Token
     from types import TracebackType
 
     from convolume.devices import Device
-    from convolume.records import DeviceInfo
+    from convolume.records import DeviceInfo, VariantRecord
 
-__all__ = ["DeviceChoice", "choose_device", "list_devices", "open_device", "select_device"]
+__all__ = ["DeviceChoice", "choose_device", "list_devices", "open_device", "select_device", "tune_device"]
 
 ANY = "any"
 FALLBACK = "numpy"
@@ -111,6 +111,20 @@ def open_device(info: DeviceInfo) -> Device:
         if key not in _opened:
             _opened[key] = load_member("devices", info.backend).open_device(info)
         return _opened[key]
+
+
+def tune_device(info: DeviceInfo, tell: Callable[[str], None]) -> tuple[VariantRecord, ...]:
+    """Time the shapes of a device's programs and keep the fastest; nothing where it has but one.
+
+    Parameters
+    ----------
+    info : DeviceInfo
+        The device.
+    tell : callable
+        Is told, in a line, what was found of each.
+    """
+    tune = getattr(load_member("devices", info.backend), "tune", None)
+    return tuple(tune(info, tell)) if tune else ()
 
 
 class select_device:  # noqa: N801 - it reads as the function that it mostly is

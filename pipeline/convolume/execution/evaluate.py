@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from convolume.arrays import new_array
 from convolume.boundary import OUTSIDE, Runs, longest_run, positions_in, runs_length, source_indices
 from convolume.devices import Pass
 from convolume.numerics import Precision
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from convolume.devices import Device, Voxels
 
-__all__ = ["Patch", "Work", "boxes_of", "evaluate", "fetched"]
+__all__ = ["Patch", "Work", "boxes_of", "evaluate", "fetched", "join"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
@@ -35,7 +36,6 @@ Box = tuple[tuple[int, int], ...]
 
 # Filled copies of about this size stay in a processor's cache until the device has read them.
 _TILE_VOXELS = 2**20
-_LINE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,8 @@ def evaluate(
             return walked
         result = _evaluate_sequence(work, operation, patch, wanted)
     else:
-        result = _join(
-            work, operation.arithmetic, [evaluate(work, each, patch, wanted) for each in operation.operations]
-        )
+        parts = [evaluate(work, branch, patch, wanted) for branch in operation.operations]
+        result = join(work, operation.arithmetic, parts)
     if out is None:
         return result
     out[(slice(None),) * len(out.shape)] = result
@@ -185,14 +184,15 @@ def _slices(patch: Patch, box: Box) -> tuple[slice, ...]:
     return tuple(slice(first, first + b - a) for first, (a, b) in zip(firsts, box, strict=True))
 
 
-def _join(work: Work, arithmetic: Arithmetic, parts: list[Voxels]) -> Voxels:
-    """Return results of several branches, joined voxel by voxel."""
+def join(work: Work, arithmetic: Arithmetic, parts: list[Voxels]) -> Voxels:
+    """Return the results of several branches, joined voxel by voxel as by `Combine`."""
     first, *others = parts
     if not isinstance(first, np.ndarray):
         return first.joined(arithmetic, others, work.dtype)
     # A branch without steps gives the patch's own voxels: in their dtype, arithmetic would wrap around.
     arrays = [part.astype(work.dtype, copy=False) for part in parts if isinstance(part, np.ndarray)]
-    result = arrays[0].copy()
+    result = new_array(arrays[0].shape, work.dtype)
+    result[...] = arrays[0]
     with np.errstate(all="ignore"):
         if arithmetic == "magnitude":
             result *= result
@@ -285,16 +285,8 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
 
 
 def _room(voxels: Voxels, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Voxels:
-    """Return new voxels where others are.
-
-    On the host they begin with a line of the cache: devices store past the cache to such alone.
-    """
-    if not isinstance(voxels, np.ndarray):
-        return voxels.room(shape, dtype)
-    size_bytes = prod(shape) * dtype.itemsize
-    memory = np.empty(size_bytes + _LINE_BYTES, np.uint8)
-    start = -memory.ctypes.data % _LINE_BYTES
-    return memory[start : start + size_bytes].view(dtype).reshape(shape)
+    """Return new voxels where others are."""
+    return new_array(shape, dtype) if isinstance(voxels, np.ndarray) else voxels.room(shape, dtype)
 
 
 class _Scratch(threading.local):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ from convolume.operations import reach_on_axis
 from convolume.regions import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from convolume.boundary import Runs
     from convolume.clusters import Cluster
@@ -94,8 +95,8 @@ def axis_layout(chunks: tuple[int, ...], job: BlockJob, axis: int) -> AxisLayout
     return AxisLayout(chunks)
 
 
-def filter_lazily(array: da.Array, job: BlockJob) -> list[da.Array]:
-    """Return each target of a job as a lazy array, made with ``map_overlap``.
+def filter_lazily(array: da.Array, job: BlockJob) -> da.Array:
+    """Return the only target of a job as a lazy array, made with ``map_overlap``.
 
     Parameters
     ----------
@@ -104,28 +105,18 @@ def filter_lazily(array: da.Array, job: BlockJob) -> list[da.Array]:
     job : BlockJob
         What is computed.
     """
-    layouts = [axis_layout(chunks, job, axis) for axis, chunks in enumerate(array.chunks)]
-    extended = _with_far_slabs(array, layouts)
-    depth = {axis: (layout.before, layout.after) for axis, layout in enumerate(layouts)}
-    return [
-        da.map_overlap(
-            _filter_block,
-            extended,
-            depth=depth,
-            boundary="none",
-            trim=False,
-            allow_rechunk=False,
-            align_arrays=False,
-            chunks=tuple(layout.chunks for layout in layouts),
-            dtype=target.dtype,
-            meta=np.empty((0,) * array.ndim, target.dtype),
-            # The same computation has the same name: dask does it once.
-            name=f"{target.name}-{tokenize(array.name, replace(job, targets=(target,)))}",
-            job=replace(job, targets=(target,)),
-            layouts=layouts,
-        )
-        for target in job.targets
-    ]
+    (target,) = job.targets
+    layouts = _layouts(array, job)
+    return _map_overlap(
+        _filter_block,
+        array,
+        layouts,
+        chunks=tuple(layout.chunks for layout in layouts),
+        dtype=np.dtype(target.dtype),
+        # The same computation has the same name: dask does it once.
+        name=f"{target.name}-{tokenize(array.name, job)}",
+        job=job,
+    )
 
 
 def lazy_source(source: Source, block_shape: tuple[int, ...], job: BlockJob | None = None) -> da.Array:
@@ -149,17 +140,17 @@ def drive_overlap(cluster: Cluster, job: StoreJob, grid: BlockGrid, name: str) -
 
     Blocks are those of `grid`, merged where they are too thin: a whole number of every output's shards.
     """
-    results = filter_lazily(lazy_source(job.source, grid.block_shape, job.blocks), job.blocks)
-    stored = da.map_blocks(
-        _write_block,
-        *results,
-        name=f"{name}: write-{uuid4().hex[:8]}",
-        chunks=tuple((1,) * count for count in results[0].numblocks),
-        dtype=object,
-        meta=np.empty((0,) * len(grid.shape), object),
+    array = lazy_source(job.source, grid.block_shape, job.blocks)
+    layouts = _layouts(array, job.blocks)
+    stored = _map_overlap(
+        _run_block,
+        array,
+        layouts,
+        chunks=tuple((1,) * len(layout.chunks) for layout in layouts),
+        dtype=np.dtype(object),
+        name=f"{name}-{uuid4().hex[:8]}",
         job=job.blocks,
         sinks=job.sinks,
-        itemsize=np.dtype(job.source.info.dtype).itemsize,
     )
     for record in cluster.compute_each(stored.to_delayed().ravel().tolist()):
         yield record.item()
@@ -170,28 +161,58 @@ def overlap_block_count(job: BlockJob, grid: BlockGrid) -> int:
     return prod(len(axis_layout(chunks, job, axis).chunks) for axis, chunks in enumerate(grid.extents))
 
 
+def _layouts(array: da.Array, job: BlockJob) -> list[AxisLayout]:
+    return [axis_layout(chunks, job, axis) for axis, chunks in enumerate(array.chunks)]
+
+
+def _map_overlap(
+    function: Callable[..., Array], array: da.Array, layouts: list[AxisLayout], *, dtype: np.dtype[Any], **given: Any
+) -> da.Array:
+    """Return a function of every block with its halo; it is told its `layouts`, and whatever else is given."""
+    mapped: da.Array = da.map_overlap(
+        function,
+        _with_far_slabs(array, layouts),
+        depth={axis: (layout.before, layout.after) for axis, layout in enumerate(layouts)},
+        boundary="none",
+        trim=False,
+        allow_rechunk=False,
+        align_arrays=False,
+        dtype=dtype,
+        meta=np.empty((0,) * array.ndim, dtype),
+        layouts=layouts,
+        **given,
+    )
+    return mapped
+
+
 def _filter_block(padded: Array, block_info: Any = None, *, job: BlockJob, layouts: list[AxisLayout]) -> Array:
-    index = block_info[0]["chunk-location"]
-    intervals = [layout.interval(i) for layout, i in zip(layouts, index, strict=True)]
-    region = Region(tuple(a for a, _ in intervals), tuple(b for _, b in intervals))
-    patch = Patch(padded, tuple(layout.held(i) for layout, i in zip(layouts, index, strict=True)))
-    with naming_the_block(job, tuple(index), region):
+    index, region, patch = _block(padded, block_info, layouts)
+    with naming_the_block(job, index, region):
         return filter_patch(job, patch, region)[0]
 
 
-def _write_block(
-    *results: Array, block_info: Any = None, job: BlockJob, sinks: tuple[Sink, ...], itemsize: int
+def _run_block(
+    padded: Array, block_info: Any = None, *, job: BlockJob, layouts: list[AxisLayout], sinks: tuple[Sink, ...]
 ) -> Array:
-    location = block_info[0]["array-location"]
-    region = Region(tuple(a for a, _ in location), tuple(b for _, b in location))
-    index = tuple(block_info[0]["chunk-location"])
+    index, region, patch = _block(padded, block_info, layouts)
     with naming_the_block(job, index, region):
-        record = write_results(job, sinks, index, region, list(results))
-    # Every voxel of the source is read once; neighbours get theirs from each other.
-    bytes_read = region.size_voxels * itemsize
+        began = perf_counter()
+        results = filter_patch(job, patch, region)
+        computed = perf_counter()
+        record = write_results(job, sinks, index, region, results)
     cell = np.empty((1,) * len(index), object)
-    cell[(0,) * len(index)] = replace(record, bytes_read=bytes_read)
+    # Every voxel of the source is read once; neighbours get theirs from each other.
+    bytes_read = region.size_voxels * padded.itemsize
+    cell[(0,) * len(index)] = replace(record, bytes_read=bytes_read, seconds_compute=computed - began)
     return cell
+
+
+def _block(padded: Array, block_info: Any, layouts: list[AxisLayout]) -> tuple[tuple[int, ...], Region, Patch]:
+    """Return which block this is, its place, and the voxels that it got."""
+    index = tuple(block_info[0]["chunk-location"])
+    intervals = [layout.interval(i) for layout, i in zip(layouts, index, strict=True)]
+    region = Region(tuple(a for a, _ in intervals), tuple(b for _, b in intervals))
+    return index, region, Patch(padded, tuple(layout.held(i) for layout, i in zip(layouts, index, strict=True)))
 
 
 class _Sliceable:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from convolume.arrays import new_array
 from convolume.boundary import Runs, runs_length
 from convolume.devices._selection import open_device
 from convolume.errors import ConvolumeError, RunError
-from convolume.execution.evaluate import Patch, Work, boxes_of, evaluate, fetched
+from convolume.execution.evaluate import Patch, Work, boxes_of
+from convolume.execution.staged import evaluate_each
 from convolume.numerics import Overflow, Precision, cast_result
 from convolume.operations import Operation, merge_axes, reach_of
 from convolume.records import BlockRecord, DeviceInfo
@@ -126,17 +128,18 @@ def read_patch(job: StoreJob, region: Region) -> Patch:
     needs = block_needs(job.blocks, region)
     if all(len(runs) == 1 for runs in needs):
         return Patch(job.source.read(_region_of(tuple(runs[0] for runs in needs))), needs)
-    voxels = np.empty(tuple(runs_length(runs) for runs in needs), job.source.info.dtype)
+    voxels = new_array(tuple(runs_length(runs) for runs in needs), job.source.info.dtype)
     for place, box in boxes_of(needs):
         voxels[place] = job.source.read(_region_of(box))
     return Patch(voxels, needs)
 
 
 def filter_patch(job: BlockJob, patch: Patch, region: Region) -> list[Array]:
-    """Return every target's voxels of one block, cast to the target's dtype."""
+    """Return every target's voxels of one block, cast to the target's dtype; what targets share is done once."""
     work = Work(open_device(job.device), job.precision, np.dtype(job.working_dtype), job.image_shape)
-    wanted, patch = _runs_of(region), work.held(patch)
-    return [_cast(target, fetched(evaluate(work, target.operation, patch, wanted))) for target in job.targets]
+    wanted = _runs_of(region)
+    values = evaluate_each(work, (target.operation for target in job.targets), patch, wanted)
+    return [_cast(target, value) for target, value in zip(job.targets, values, strict=True)]
 
 
 def write_results(

@@ -7,6 +7,7 @@ its file.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -136,6 +137,18 @@ def make_filter(name: str, /, **parameters: Any) -> Filter:
         mistakes = (_mistake(found, dict(entry)) for entry in error.errors())
         message = f"{name}: " + "; ".join(mistakes)
     raise InputError(message)
+
+
+def signature_of(found: type[Filter]) -> inspect.Signature:
+    """Return a filter's parameters as a function has them: its own first, the boundary last and by name."""
+    own = [name for name in found.model_fields if name not in Filter.model_fields]
+    parameters = []
+    for name in (*own, *Filter.model_fields):
+        spec = found.model_fields[name]
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if name in own else inspect.Parameter.KEYWORD_ONLY
+        default = inspect.Parameter.empty if spec.is_required() else spec.get_default(call_default_factory=True)
+        parameters.append(inspect.Parameter(name, kind, default=default))
+    return inspect.Signature(parameters)
 
 
 def _mistake(found: type[Filter], entry: dict[str, Any]) -> str:

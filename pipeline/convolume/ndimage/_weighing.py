@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from convolume.arrays import new_array
 from convolume.devices._selection import choose_device, open_device
 from convolume.errors import InputError
 from convolume.execution.in_memory import filter_array
@@ -89,7 +90,7 @@ class Weighing:
             message = f"the dask array's shape {image.shape} is not known: call `compute_chunk_sizes()` on it first"
             raise InputError(message)
         target = Target(self.name, operation, dtype.name)
-        return filter_lazily(image, BlockJob(image.shape, (target,), precision, dtype.name, _device(precision)))[0]
+        return filter_lazily(image, BlockJob(image.shape, (target,), precision, dtype.name, _device(precision)))
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def joined(real: Any, imaginary: Any, dtype: np.dtype[Any]) -> Any:
     """Return complex numbers; arithmetic with 1j would make NaN of infinite parts."""
     if is_dask(real):
         return real.map_blocks(joined, imaginary, dtype, dtype=dtype, meta=np.empty((0,) * real.ndim, dtype))
-    result = np.empty(real.shape, dtype)
+    result = new_array(real.shape, dtype)
     result.real, result.imag = real, imaginary
     return result
 

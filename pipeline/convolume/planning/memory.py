@@ -9,6 +9,7 @@ import numpy as np
 
 from convolume.operations import Combine, Correlate, Operation, Sequence, correlations
 from convolume.regions import Halo
+from convolume.stages import Stages
 
 __all__ = ["WORKER_BASE_BYTES", "BlockMemory", "total_halo"]
 
@@ -36,7 +37,7 @@ class BlockMemory:
     targets: tuple[tuple[Operation, int], ...]
 
     def host_bytes(self, block_shape: tuple[int, ...]) -> int:
-        """Return the peak bytes of one block in a worker, from reading to writing."""
+        """Return the peak bytes of one block in a worker, from reading to writing; shared values are held all along."""
         patch = max(self._patch_voxels(operation, block_shape) for operation, _ in self.targets)
         voxels, finished, peak = prod(block_shape), 0, 0
         for operation, itemsize in self.targets:
@@ -46,7 +47,8 @@ class BlockMemory:
             peak = max(peak, finished + max(filtering, casting))
             finished += voxels * max(itemsize, 1)
         writing = finished + voxels * max(itemsize for _, itemsize in self.targets)
-        return patch * self.source_itemsize + max(peak, writing)
+        shared = len(Stages.of(operation for operation, _ in self.targets).shared)
+        return patch * (self.source_itemsize + shared * self.working_itemsize) + max(peak, writing)
 
     def device_bytes(self, block_shape: tuple[int, ...]) -> int:
         """Return the peak bytes of one block on a device with memory of its own, where its chain stays."""

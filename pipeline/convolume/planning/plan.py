@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from convolume.planning.memory import BlockMemory
     from convolume.records import DeviceInfo
 
-__all__ = ["Plan", "PlannedOutput", "Resources", "Strategy", "StrategyChoice", "check_memory", "choose_strategy"]
+__all__ = [
+    "Plan",
+    "PlannedOutput",
+    "Resources",
+    "SharedSteps",
+    "Strategy",
+    "StrategyChoice",
+    "check_memory",
+    "choose_strategy",
+]
 
 Strategy = Literal["windows", "overlap", "in_memory"]
 
@@ -43,6 +52,15 @@ class PlannedOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedSteps:
+    """What is done once for several outputs: their first steps, or a part of the last of these."""
+
+    steps: tuple[str, ...]
+    is_part: bool
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Resources:
     """Where a run happens: what the cluster offers."""
 
@@ -67,6 +85,7 @@ class Plan:
     input_dtype: str
     axes: tuple[str, ...]
     outputs: tuple[PlannedOutput, ...]
+    shared: tuple[SharedSteps, ...]
     strategy: StrategyChoice
     block_shape_voxels: tuple[int, ...]
     block_count: int

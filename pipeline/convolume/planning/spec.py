@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from convolume.errors import InputError, did_you_mean
+from convolume.planning.banks import expand_banks
 from convolume.planning.contradictions import contradictions
 from convolume.planning.document import Mistake, Node, Path, Place, compose, dotted, dump, from_python
 from convolume.planning.mistakes import explain, input_error, place_of
@@ -187,8 +188,7 @@ def _read(model: type[Model], kind: str, written: Written, overrides: Iterable[s
         raise input_error(mistakes, name)
     if root.value is None:
         root.value = {}
-    for override in overrides:
-        _override(root, override, mistakes)
+    _override(root, overrides, mistakes)
     for path, node in _path_nodes(root):
         _expand(node, path, folder if node.place.source == name else None, mistakes)
     made = _validate(model, root, mistakes)
@@ -249,21 +249,33 @@ def _text(path: FilePath, kind: str) -> str:
         raise InputError(message) from None
 
 
-def _override(root: Node, override: str, mistakes: list[Mistake]) -> None:
+def _override(root: Node, overrides: Iterable[str], mistakes: list[Mistake]) -> None:
+    """Put the values of overrides into the tree, and between those of banks and of their outputs expand the banks."""
+    of_members = []
+    for path, value in filter(None, (_read_override(override, mistakes) for override in overrides)):
+        if _new_output(root, path):
+            of_members.append((path, value))
+        elif what := _put(root, path, value):
+            mistakes.append(Mistake(value.place, path, what))
+    expand_banks(root, mistakes)
+    for path, value in of_members:
+        if what := _new_output(root, path) or _put(root, path, value):
+            mistakes.append(Mistake(value.place, path, what))
+
+
+def _read_override(override: str, mistakes: list[Mistake]) -> tuple[Path, Node] | None:
     match = _OVERRIDE.fullmatch(override)
     if match is None:
         what = "is not of the form key.sub=value or key[0].sub=value"
         mistakes.append(Mistake(Place(f"--set {override}"), (), what))
-        return
+        return None
     path: Path = tuple(int(i) if i else key for key, i in re.findall(r"([^.\[\]]+)|\[(\d+)\]", match[1]) for i in [i])
     place = Place(f"--set {match[1]}")
     value = compose(match[2], place.source, mistakes, path)
     if value is None:
-        return
+        return None
     value.key_place = place
-    what = _new_output(root, path) or _put(root, path, value)
-    if what:
-        mistakes.append(Mistake(place, path, what))
+    return path, value
 
 
 def _new_output(root: Node, path: Path) -> str:

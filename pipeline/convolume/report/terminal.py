@@ -8,7 +8,7 @@ from math import prod
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
-from convolume.report.texts import devices_text, plan_text, summary
+from convolume.report.texts import devices_text, plan_text, summary, tuning_text
 from convolume.report.wording import clock_text, counted, large, printable, shape_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from convolume.planning.plan import Plan
     from convolume.records import RunRecord
 
-__all__ = ["TerminalProgress", "devices_text", "plan_text", "show", "summary"]
+__all__ = ["TerminalProgress", "devices_text", "plan_text", "show", "summary", "tuning_text"]
 
 # Lines of a phase in a pipe: one every tenth, and every twentieth where tenths take long.
 _QUICKEST_LINE_S, _SLOW_LINE_S = 1.0, 30.0

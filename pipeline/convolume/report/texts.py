@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from convolume.devices._selection import DeviceChoice
-    from convolume.planning.plan import Plan, PlannedOutput
-    from convolume.records import DeviceInfo, OutputRecord, RunRecord
+    from convolume.planning.plan import Plan, PlannedOutput, SharedSteps
+    from convolume.records import DeviceInfo, OutputRecord, RunRecord, VariantRecord
 
-__all__ = ["devices_text", "plan_text", "summary"]
+__all__ = ["devices_text", "plan_text", "summary", "tuning_text"]
 
 # Columns of labels are as wide as the longest of them, within these.
 _NARROWEST, _WIDEST = 9, 18
@@ -46,6 +47,7 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
         ("input", [plan.input_path, _input_line(plan)]),
         ("blocks", [_blocks_line(plan), f"because: {plan.block_reason}"]),
         ("strategy", _chosen(plan.strategy.name, plan.strategy.reason, plan.strategy.rejected)),
+        *([("shared", list(map(_shared_line, plan.shared)))] if plan.shared else []),
         ("reads", [f"{bytes_text(plan.bytes_read)}, an average voxel {plan.read_amplification:.3g} times"]),
         ("writes", [f"{bytes_text(plan.bytes_written)} before compression, pyramids included"]),
         ("memory", _memory_lines(plan)),
@@ -108,6 +110,28 @@ def devices_text(devices: Sequence[DeviceInfo], choice: DeviceChoice | None, wid
     return "\n".join(lines)
 
 
+def tuning_text(device: DeviceInfo, records: Sequence[VariantRecord]) -> str:
+    """Return a table of the shapes of programs that were timed, an asterisk at each that is taken.
+
+    Parameters
+    ----------
+    device : DeviceInfo
+        The device.
+    records : sequence of VariantRecord
+        Kind of stencils by kind of stencils.
+    """
+    if not records:
+        return printable(f"{device.name}: its programs have one shape, there is nothing to time")
+    longest = max(len(record.variant) for record in records)
+    lines = [printable(device.name)]
+    for stencil, group in groupby(records, key=lambda record: record.stencil):
+        lines += ["", stencil]
+        for record in group:
+            found = f"skipped: {printable(record.skipped)}" if record.skipped else f"{record.gflops:6.0f} GFLOP/s"
+            lines.append(f"{'*' if record.is_chosen else ' '} {record.variant:{longest}}  {found}")
+    return "\n".join(lines)
+
+
 def _document(heading: str, first: Rows, second: Rows, notes: Iterable[str], width: int) -> str:
     longest = max((len(label) for label, _ in [*first, *second]), default=0)
     indent = min(max(longest + 2, _NARROWEST), _WIDEST)
@@ -126,6 +150,11 @@ def _input_line(plan: Plan) -> str:
 
 def _blocks_line(plan: Plan) -> str:
     return f"{counted(plan.block_count, 'block')} of {shape_text(plan.block_shape_voxels)} voxels"
+
+
+def _shared_line(shared: SharedSteps) -> str:
+    steps = ", then ".join(shared.steps)
+    return f"{'a part of ' if shared.is_part else ''}{steps}: once for {', '.join(shared.outputs)}"
 
 
 def _chosen(name: str, reason: str, rejected: Iterable[tuple[str, str]]) -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
 from convolume.errors import InputError
 from convolume.image import ImageInfo
+from convolume.regions import Region
 from convolume.stores._axes import check_dtype, check_one_level, with_options
 from convolume.stores._interfaces import Source, SourceOptions
 
@@ -15,9 +17,7 @@ if TYPE_CHECKING:
     import dask.array as da
     import numpy.typing as npt
 
-    from convolume.regions import Region
-
-__all__ = ["PRECEDENCE", "LazySource", "drop", "open_source", "put", "recognises"]
+__all__ = ["PRECEDENCE", "LazySource", "chunks_of", "drop", "holding", "open_source", "put", "recognises"]
 
 PRECEDENCE = 1
 
@@ -86,3 +86,23 @@ class LazySource(Source):
     def identity(self) -> str:
         """Return the name of the array's graph."""
         return str(self.array.name)
+
+
+def holding(source: Source) -> LazySource:
+    """Return a source whose graph holds the array itself: it outlives its name, and travels to other processes."""
+    import dask.array as da  # noqa: PLC0415 - loaded for lazy results only
+
+    voxels = source.read(Region.whole(source.info.shape))
+    array = da.from_array(voxels, chunks=chunks_of(source), name=f"read array-{uuid4().hex[:8]}")
+    return LazySource(source.path, array, source.info)
+
+
+def chunks_of(source: Source) -> tuple[int, ...]:
+    """Return the chunks of a lazy result: those of the source, or 128 voxels along each space axis."""
+    info = source.info
+    if isinstance(source, LazySource):
+        return tuple(max(chunks, default=1) for chunks in source.array.chunks)
+    unit = info.shards or info.chunks
+    return unit or tuple(
+        min(128, n) if axis.kind == "space" else 1 for n, axis in zip(info.shape, info.axes, strict=True)
+    )

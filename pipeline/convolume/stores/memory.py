@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from convolume.arrays import new_array
 from convolume.errors import InputError, did_you_mean
 from convolume.image import ImageInfo
 from convolume.stores._axes import check_dtype, with_options
@@ -52,6 +51,7 @@ def put(name: str, array: npt.NDArray[Any], info: ImageInfo | None = None) -> No
 
     Examples
     --------
+    >>> import numpy as np
     >>> put("ones", np.ones((4, 5)))
     >>> get("ones").shape
     (4, 5)
@@ -154,7 +154,7 @@ class MemorySink(Sink):
 
     def create(self) -> None:
         """Make the empty arrays."""
-        arrays = [np.empty(level.shape, level.dtype) for level in self.levels]
+        arrays = [new_array(level.shape, level.dtype) for level in self.levels]
         _IMAGES[self.path.removeprefix("memory:")] = _Image(arrays, self.levels, finished=False)
 
     def write(self, level: int, region: Region, voxels: npt.NDArray[Any]) -> int:

@@ -1,4 +1,4 @@
-"""A GPU that is not here, played by the processor that is: its programs, and memory of its own."""
+"""Fixtures of the devices that programs are compared on; a GPU that is not here is played by the processor that is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.devices.opencl.comparison import Serving, Stepwise
 
 from convolume.devices.opencl import _device, available
 from convolume.devices.opencl._device import OpenCLDevice
@@ -45,3 +46,15 @@ def plain_gpu(play_gpu: Callable[[int], OpenCLDevice]) -> OpenCLDevice:
 def tiling_gpu(play_gpu: Callable[[int], OpenCLDevice]) -> OpenCLDevice:
     """Return a played GPU that makes tiles as soon as it can."""
     return play_gpu(0)
+
+
+@pytest.fixture(scope="session")
+def stepwise() -> Stepwise:
+    """Return the device to compare with; its generic program needs no compiling for each case."""
+    return Stepwise(available()[0], specialise_from=1 << 62)
+
+
+@pytest.fixture(scope="module")
+def serving() -> Serving:
+    """Return the device under test."""
+    return Serving(available()[0], specialise_from=0)

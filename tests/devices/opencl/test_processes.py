@@ -6,15 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from convolume.devices.opencl import available, worker_environment
 from convolume.records import DeviceInfo
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 needs_pocl = pytest.mark.skipif(
     not any(info.platform == "Portable Computing Language" for info in available()), reason="this machine has no PoCL"
@@ -66,7 +63,7 @@ def _python(code: str, *arguments: str, **environment: str) -> subprocess.Comple
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -92,7 +89,7 @@ def test_without_pyopencl_numpy_serves(tmp_path: Path) -> None:
 @needs_pocl
 def test_an_empty_folder_of_drivers_leaves_what_pip_brought(tmp_path: Path) -> None:
     """A fresh machine: the PoCL wheel alone. One device is not measured."""
-    found = json.loads(_python(CHOOSE, OCL_ICD_VENDORS=str(tmp_path)).stdout)
+    found = json.loads(_python(CHOOSE, OCL_ICD_VENDORS=str(tmp_path), XDG_CACHE_HOME=str(tmp_path)).stdout)
     assert found["taken"] == "opencl"
     assert found["reason"] == "the only OpenCL device (by default)"
     assert found["speed"] == 0.0
@@ -111,6 +108,18 @@ def test_two_devices_of_one_name_are_told_apart_and_measured(tmp_path: Path) -> 
         assert _python(CORRELATE, identifier, **two).stdout.startswith("[21.0, 32.0]")
     # Measured once: the next process reads it from the cache.
     assert json.loads(_python(CHOOSE, **two).stdout)["speed"] == pytest.approx(found["speed"], abs=1e-3)
+
+
+@needs_pocl
+def test_two_devices_of_one_process_keep_the_promises(tmp_path: Path) -> None:
+    """The conformance suite runs on both, one beside the other."""
+    two = {"POCL_DEVICES": "pthread pthread", "OCL_ICD_VENDORS": str(tmp_path)}
+    suite = str(Path(__file__).parents[1] / "test_conformance.py")
+    code = "import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))"
+    done = _python(code, suite, "-k", "not numpy", "-v", "-p", "no:cacheprovider", **two)
+    passed = [line for line in done.stdout.splitlines() if "PASSED" in line]
+    assert len(passed) == 2 * sum("/1" in line for line in passed) > 0
+    assert f"{len(passed)} passed" in done.stdout
 
 
 @needs_pocl

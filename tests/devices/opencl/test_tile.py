@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convolume.boundary import BoundaryMode
-from convolume.devices import Device, Pass
+from convolume.devices import Pass
 from convolume.devices.numpy import NumpyDevice
 from convolume.devices.numpy import available as numpy_devices
 from convolume.devices.opencl import available
-from convolume.devices.opencl._device import OpenCLDevice
 from convolume.devices.opencl._jobs import Numbers
 from convolume.devices.opencl._resident import Resident
 from convolume.devices.opencl._tile import LOCAL_BYTES, SUM_REGISTERS, Limits, TileJob, tile_of
@@ -24,6 +23,12 @@ from convolume.numerics import Precision
 from convolume.operations import Correlate, Operation, Sequence
 from convolume.stencil import Stencil
 from convolume.testing.devices import layouts
+
+if TYPE_CHECKING:
+    from tests.devices.opencl.comparison import Stepwise
+
+    from convolume.devices import Device
+    from convolume.devices.opencl._device import OpenCLDevice
 
 Array = npt.NDArray[Any]
 
@@ -42,18 +47,6 @@ FORMS: dict[str, Array] = {
     "line x": np.ones((1, 1, 9)),
 }
 CHAINS = ((5, 3, 4), (4, 5, 1))
-
-
-class Stepwise(OpenCLDevice):
-    """The device as it is without programs for passes."""
-
-    correlate_passes = Device.correlate_passes
-
-
-@pytest.fixture(scope="module")
-def stepwise() -> Stepwise:
-    """Return the device to compare with: copies are filled, and one program serves all."""
-    return Stepwise(available()[0], specialise_from=1 << 62)
 
 
 def _image(data: st.DataObject, ndim: int) -> Array:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from convolume.devices.opencl._environment import worker_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from convolume.devices import Device
     from convolume.numerics import Precision
-    from convolume.records import DeviceInfo
+    from convolume.records import DeviceInfo, VariantRecord
     from convolume.stencil import Stencil
 
-__all__ = ["available", "measured_speed_gflops", "open_device", "rendered_source", "worker_environment"]
+__all__ = ["available", "measured_speed_gflops", "open_device", "rendered_source", "tune", "worker_environment"]
 
 
 def available() -> tuple[DeviceInfo, ...]:
@@ -59,6 +59,30 @@ def measured_speed_gflops(info: DeviceInfo) -> float:
     """
     speed: float = _part("_speed").speed_gflops(info)
     return speed
+
+
+def tune(info: DeviceInfo, tell: Callable[[str], None]) -> tuple[VariantRecord, ...]:
+    """Time the variants of dense programs and keep the fastest in the user's cache folder; some minutes.
+
+    Parameters
+    ----------
+    info : DeviceInfo
+        The device.
+    tell : callable
+        Is told, in a line, what was found of each variant.
+
+    Returns
+    -------
+    tuple of VariantRecord
+        Every variant, case by case; none for devices whose programs have one shape.
+
+    Raises
+    ------
+    DeviceError
+        This process has no such device, or no process can be started to try variants in.
+    """
+    records: tuple[VariantRecord, ...] = _part("_tuning").tune(info, tell)
+    return records
 
 
 def rendered_source(

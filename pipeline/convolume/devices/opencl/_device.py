@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from convolume.devices import Device, HeldVoxels
+from convolume.devices import Device, HeldVoxels, Pass
 from convolume.devices.opencl import _memory
-from convolume.devices.opencl._arrangement import arguments_for, generic_job, strip_job
+from convolume.devices.opencl._arrangement import generic_arguments, generic_job
 from convolume.devices.opencl._discovery import find, shares_memory, traits_of
-from convolume.devices.opencl._jobs import Job, Numbers, StripJob, render
+from convolume.devices.opencl._jobs import Job, Numbers, render
 from convolume.devices.opencl._programs import Programs, own_errors
 from convolume.devices.opencl._resident import Residence, Resident, Terms
+from convolume.devices.opencl._strip import StripJob, strip_arguments, strip_job
 from convolume.devices.opencl._tile import Limits, TileJob
+from convolume.devices.opencl._variants import Variants
 from convolume.devices.opencl._walk import WalkJob, walks_of
 from convolume.errors import DeviceError
 from convolume.numerics import Precision, working_dtype
@@ -27,7 +30,7 @@ from convolume.numerics import Precision, working_dtype
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from convolume.devices import Pass, Voxels
+    from convolume.devices import Voxels
     from convolume.devices.opencl._arrangement import Arguments
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
@@ -52,6 +55,8 @@ class OpenCLDevice(Device):
         One of `convolume.devices.opencl.available`, of this or another process.
     specialise_from : int
         Multiply-adds done, for each one that is unrolled, from which a stencil gets a program of its own.
+    variants : Variants, optional
+        The shapes of programs; those that were found the fastest, unless told otherwise.
 
     Raises
     ------
@@ -59,9 +64,11 @@ class OpenCLDevice(Device):
         This process has no such device.
     """
 
-    def __init__(self, info: DeviceInfo, specialise_from: int = SPECIALISE_FROM) -> None:
+    def __init__(
+        self, info: DeviceInfo, specialise_from: int = SPECIALISE_FROM, variants: Variants | None = None
+    ) -> None:
         self.info = info
-        self._specialise_from = specialise_from
+        self._specialise_from, self._variants = specialise_from, variants
         self._state: _State | None = None
         self._open = threading.Lock()
 
@@ -89,7 +96,7 @@ class OpenCLDevice(Device):
         return state.residence.hold(voxels)
 
     def correlate_passes(self, voxels: Voxels, passes: Sequence[Pass], out: Voxels, precision: Precision) -> bool:
-        """Do several passes at once, where they fit a program; see `convolume.devices.Device.correlate_passes`."""
+        """Do passes by programs that look places up; see `convolume.devices.Device.correlate_passes`."""
         if isinstance(voxels, Resident) and isinstance(out, Resident):
             self._weigh(voxels, passes, out, precision)
             return True
@@ -97,7 +104,7 @@ class OpenCLDevice(Device):
             message = f"{self.info.name}: voxels and result are held by different devices"
             raise DeviceError(message)
         if self._opened().traits.on_cpu:
-            return self._walk(voxels, passes, out, precision)
+            return self._correlate_there(voxels, passes, out, precision)
         return self._weigh_uploaded(voxels, passes, out, precision)
 
     def _weigh(self, voxels: Resident, passes: Sequence[Pass], out: Resident, precision: Precision) -> None:
@@ -126,25 +133,45 @@ class OpenCLDevice(Device):
         largest_bytes = voxels.size * max(voxels.itemsize, dtype.itemsize)
         return 0 < largest_bytes <= state.max_allocation_bytes and voxels.dtype.kind != "c"
 
-    def _walk(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
-        if out.size == 0 or len(passes) == 1 or "c" in {voxels.dtype.kind, out.dtype.kind}:
+    def _correlate_there(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
+        """Do a pass in strips, several in one walk, where they fit."""
+        if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind}:
             return False
         numbers = self._numbers(voxels.dtype, out.dtype, precision)
-        # What passes between two steps is read by the next as if it were an image.
-        if numbers.target != out.dtype.name or working_dtype(out.dtype, precision).name != numbers.sum:
-            return False
         state = self._opened()
         source, target = _memory.readable(voxels), _memory.writable(out, numbers.sum)
         if max(state.memory.needed_bytes(array) for array in (source, target)) > state.max_allocation_bytes:
             return False
-        walks = walks_of(source, passes, target, numbers, (state.traits, state.local_bytes))
-        saved = out.size * len(passes) * SUMS_SAVED_A_PASS
-        if not walks or not state.pays(walks[0].job, saved, self._specialise_from * walks[0].job.unrolled_sums):
+        if len(passes) == 1:
+            launches = self._strips(state, passes[0], source, target, numbers)
+        # What passes between two steps is read by the next as if it were an image.
+        elif numbers.target == out.dtype.name and working_dtype(out.dtype, precision).name == numbers.sum:
+            launches = self._walks(state, passes, source, target, numbers)
+        else:
             return False
-        for walk in walks:
-            state.run(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=self.info.compute_units))
+        for launch in launches:
+            state.run(launch)
         _memory.deliver(target, out)
-        return True
+        return bool(launches)
+
+    def _strips(self, state: _State, step: Pass, source: Array, target: Array, numbers: Numbers) -> list[Launch]:
+        variant = state.variants.best(step.stencil, numbers)
+        job = strip_job(step, source, target, numbers, state.traits, variant)
+        sums = step.stencil.tap_count * target.size
+        if job is None or not state.pays(job, sums, self._specialise_from * job.unrolled_sums):
+            return []
+        arrange = partial(strip_arguments, step=step, job=job, compute_units=self.info.compute_units)
+        return [Launch(job, source, target, arrange)]
+
+    def _walks(
+        self, state: _State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
+    ) -> list[Launch]:
+        walks = walks_of(source, passes, target, numbers, (state.traits, state.local_bytes))
+        saved = target.size * len(passes) * SUMS_SAVED_A_PASS
+        if not walks or not state.pays(walks[0].job, saved, self._specialise_from * walks[0].job.unrolled_sums):
+            return []
+        units = self.info.compute_units
+        return [Launch(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=units)) for walk in walks]
 
     def source_for(
         self,
@@ -156,7 +183,10 @@ class OpenCLDevice(Device):
         """Return the source of the program for a stencil; the specialised one where there is one."""
         numbers = self._numbers(np.dtype(dtypes[0]), np.dtype(dtypes[1]), precision)
         traits = traits_of(find(self.info.identifier))
-        return render(strip_job(stencil, shape, numbers, traits) or generic_job(stencil, numbers, traits))
+        source, out = np.empty(stencil.halo.outer(shape), dtypes[0]), np.empty(shape, dtypes[1])
+        variant = Variants.recalled(self.info, traits).best(stencil, numbers)
+        special = strip_job(_as_it_lies(stencil, source), source, out, numbers, traits, variant)
+        return render(special or generic_job(stencil, numbers, traits))
 
     def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
         expected = stencil.halo.inner(padded.shape) if stencil.ndim == padded.ndim else None
@@ -183,8 +213,8 @@ class OpenCLDevice(Device):
         state = self._opened()
         needed = max(state.memory.needed_bytes(array) for array in (source, target))
         if needed <= state.max_allocation_bytes:
-            job = self._job(state, stencil, target.shape, numbers)
-            state.run(job, source, target, lambda a, b: arguments_for(a, stencil, b, job))
+            strips = self._strips(state, _as_it_lies(stencil, source), source, target, numbers)
+            state.run(strips[0] if strips else self._generic(state, stencil, source, target, numbers))
             return
         axis = int(np.argmax([extent > 1 for extent in target.shape]))
         if target.shape[axis] == 1:
@@ -200,29 +230,41 @@ class OpenCLDevice(Device):
             part = source[(*before, slice(first, stop + reach))]
             self._correlate_parts(part, stencil, target[(*before, slice(first, stop))], numbers)
 
-    def _job(self, state: _State, stencil: Stencil, shape: tuple[int, ...], numbers: Numbers) -> Job:
-        special = strip_job(stencil, shape, numbers, state.traits)
-        if special is not None and state.pays(
-            special, stencil.tap_count * int(np.prod(shape)), self._specialise_from * special.unrolled_sums
-        ):
-            return special
-        return generic_job(stencil, numbers, state.traits)
+    def _generic(self, state: _State, stencil: Stencil, source: Array, target: Array, numbers: Numbers) -> Launch:
+        job = generic_job(stencil, numbers, state.traits)
+        return Launch(job, source, target, partial(generic_arguments, stencil=stencil, job=job))
 
     def _opened(self) -> _State:
         # A context does not survive a fork: a child asks anew, and is refused where it would hang.
         with self._open:
             if self._state is None or self._state.process != os.getpid():
-                self._state = _State(self.info)
+                self._state = _State(self.info, self._variants)
             return self._state
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A program that is to run: its job, what it reads and writes, and what it is called with."""
+
+    job: Job
+    source: Array
+    target: Array
+    arrange: Callable[[Array, Array], Arguments]
+
+
+def _as_it_lies(stencil: Stencil, padded: Array) -> Pass:
+    """Return the pass over voxels that have their halo already."""
+    return Pass(stencil, tuple(map(np.arange, padded.shape)), 0.0)
 
 
 class _State:
     """What is opened for a device in one process."""
 
-    def __init__(self, info: DeviceInfo) -> None:
+    def __init__(self, info: DeviceInfo, variants: Variants | None) -> None:
         device = find(info.identifier)
         self.process = os.getpid()
         self.info, self.traits = info, traits_of(device)
+        self.variants = variants or Variants.recalled(info, self.traits)
         self.memory: _memory.Memory = _memory.HostPointers() if shares_memory(device) else _memory.Uploads()
         # What PoCL allows changes from process to process.
         self.max_allocation_bytes = min(info.max_allocation_bytes, int(device.max_mem_alloc_size))
@@ -247,8 +289,9 @@ class _State:
         self._work[job] += sums
         return self._work[job] >= threshold
 
-    def run(self, job: Job, source: Array, target: Array, arrange: Callable[[Array, Array], Arguments]) -> None:
-        """Run a job's program; the result is in `target` when it returns."""
+    def run(self, launch: Launch) -> None:
+        """Run a job's program; the result is in the target when it returns."""
+        job, source, target = launch.job, launch.source, launch.target
         sizes = f"{source.shape} {source.dtype} voxels to {target.shape} {target.dtype}"
         advice = "take smaller blocks or another device"
         kernel = self.programs.kernel(job)
@@ -256,8 +299,11 @@ class _State:
             queue = self._queue()
             dense_source, source_buffer = self.memory.source(queue, source)
             dense_target, target_buffer = self.memory.target(queue, target)
-            call = arrange(dense_source, dense_target)
-            buffers = [self._constant(values) for values in (call.weights, call.offsets, call.axes)]
+            call = launch.arrange(dense_source, dense_target)
+            buffers = [self._constant(values) for values in call.tables]
+            scratch = []
+            if call.scratch_bytes:
+                scratch.append(cl.Buffer(self._context, cl.mem_flags.READ_WRITE, call.scratch_bytes))
             kernel(
                 queue,
                 call.global_size,
@@ -266,6 +312,7 @@ class _State:
                 target_buffer,
                 *buffers,
                 *call.numbers,
+                *scratch,
             )
             self.memory.collect(queue, dense_target, target_buffer)
         _memory.deliver(dense_target, target)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Literal
 
 import pyopencl as cl
 
+from convolume.devices.opencl._cache import recall
 from convolume.devices.opencl._environment import POCL_PLATFORM
 from convolume.devices.opencl._jobs import Traits
-from convolume.devices.opencl._speed_cache import remembered_speed_gflops
 from convolume.errors import DeviceError
 from convolume.records import DeviceInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["devices", "find", "traits_of"]
+__all__ = ["devices", "find", "remembered_speed_gflops", "traits_of"]
 
 FLOAT_BYTES = 4
 
@@ -61,6 +61,12 @@ def traits_of(device: cl.Device) -> Traits:
     on_cpu = bool(device.type & cl.device_type.CPU)
     lanes = max(device.native_vector_width_float, 4)
     return Traits(on_cpu, lanes * FLOAT_BYTES, loose_pointers=shares_memory(device))
+
+
+def remembered_speed_gflops(name: str, driver: str) -> float:
+    """Return what was measured for a device once, 0 where nothing was."""
+    speed = recall("speeds", name, driver)
+    return float(speed) if isinstance(speed, (int, float)) and speed > 0 else 0.0
 
 
 def shares_memory(device: cl.Device) -> bool:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import pyopencl as cl
 
-from convolume.devices.opencl._jobs import render
+from convolume.devices.opencl._jobs import Job, render
 from convolume.errors import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convolume.devices.opencl._jobs import Job, JoinJob
     from convolume.records import DeviceInfo
 
 __all__ = ["Programs", "own_errors"]
@@ -48,7 +47,7 @@ class Programs:
         self._built: dict[tuple[str, str], cl.Program] = {}
         self._of_thread = threading.local()
 
-    def kernel(self, job: Job | JoinJob) -> cl.Kernel:
+    def kernel(self, job: Job) -> cl.Kernel:
         """Return this thread's kernel of the program for a job.
 
         Raises
@@ -56,14 +55,14 @@ class Programs:
         DeviceError
             The program does not compile.
         """
-        kernels: dict[Job | JoinJob, cl.Kernel] | None = getattr(self._of_thread, "kernels", None)
+        kernels: dict[Job, cl.Kernel] | None = getattr(self._of_thread, "kernels", None)
         if kernels is None:
             kernels = self._of_thread.kernels = {}
         if job not in kernels:
-            (kernels[job],) = self._program(job).all_kernels()
+            kernels[job] = cl.Kernel(self._program(job), "correlate")
         return kernels[job]
 
-    def _program(self, job: Job | JoinJob) -> cl.Program:
+    def _program(self, job: Job) -> cl.Program:
         key = source, options = render(job), job.build_options
         with _BUILDING:
             if key not in self._built:

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pyopencl as cl
 import pyopencl.tools
 
-from convolume.boundary import OUTSIDE
+from convolume.arrays import new_array
 from convolume.devices import HeldVoxels
 from convolume.devices.opencl import _memory
-from convolume.devices.opencl._arrangement import pitches, weights_and_taps
-from convolume.devices.opencl._jobs import AnywhereJob, JoinJob, one_voxel
+from convolume.devices.opencl._anywhere import anywhere_arguments, anywhere_job
+from convolume.devices.opencl._join import join_axes, join_job
 from convolume.devices.opencl._programs import own_errors
 from convolume.devices.opencl._tile import tile_of
 from convolume.devices.opencl._transfers import Transfers
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from convolume.devices import Pass
     from convolume.devices.opencl._jobs import Job, Numbers
     from convolume.devices.opencl._programs import Programs
-    from convolume.devices.opencl._tile import Limits, Tile, TileJob
+    from convolume.devices.opencl._tile import Limits, TileJob
     from convolume.operations import Arithmetic
     from convolume.records import DeviceInfo
 
 __all__ = ["Residence", "Resident"]
 
 Array = npt.NDArray[Any]
+# Work items, and those of a group.
+Size = tuple[tuple[int, ...], tuple[int, ...] | None]
 
 ADVICE = "take smaller blocks or another device"
 # Lists of weights and places that stay on the device; a chain on blocks of one shape uses the same again.
@@ -54,11 +56,6 @@ class Resident(HeldVoxels):
     def itemsize(self) -> int:
         """Bytes of a voxel."""
         return self.dtype.itemsize
-
-    @property
-    def start(self) -> np.int64:
-        """Where the first voxel stands, in voxels."""
-        return np.int64(self.start_bytes // self.itemsize)
 
     def __getitem__(self, box: tuple[slice, ...]) -> Self:
         """Return a view of a box."""
@@ -83,7 +80,7 @@ class Resident(HeldVoxels):
 
     def fetch(self, out: Array | None = None) -> Array:
         """Return the voxels in the host's memory."""
-        return self.home.fetch(self, np.empty(self.shape, self.dtype) if out is None else out)
+        return self.home.fetch(self, new_array(self.shape, self.dtype) if out is None else out)
 
 
 @dataclass(frozen=True)
@@ -140,9 +137,10 @@ class Residence:
         is_alike = len(passes) == 1 or terms.numbers(out.dtype).sum == numbers.sum
         tile = tile_of(voxels, passes, out, numbers, self.limits) if is_alike else None
         if tile is not None and terms.pays(tile.job, tile.job.taps_a_voxel * prod(out.shape)):
-            self._weigh_tiles(tile, voxels, out)
+            self._run(tile.job, tile.size, [voxels, out], tile.arguments)
         elif len(passes) == 1:
-            self._weigh_anywhere(voxels, passes[0], out, numbers)
+            arguments = anywhere_arguments(voxels, out, passes[0], numbers)
+            self._run(anywhere_job(passes[0], numbers), _voxel_by_voxel(out), [voxels, out], arguments)
         else:
             between = voxels.room(passes[0].out_shape, out.dtype)
             self.weigh(voxels, passes[:1], between, terms)
@@ -150,44 +148,16 @@ class Residence:
 
     def join(self, arithmetic: Arithmetic, parts: Sequence[Resident], out: Resident) -> None:
         """Write the arithmetic of parts, voxel by voxel."""
-        job = JoinJob(arithmetic, tuple(part.dtype.name for part in parts), out.dtype.name)
-        axes = np.stack([np.array(out.shape), *map(pitches, (out, *parts))], axis=1)[-2::-1].astype(np.int64)
-        arguments = [argument for part in parts for argument in (part.buffer, part.start)]
-        self._run(job, (_voxel_by_voxel(out), None), [out.buffer, out.start, *arguments, axes, np.int32(len(axes))])
+        job, axes = join_job(arithmetic, [part.dtype.name for part in parts], out.dtype.name), join_axes(out, parts)
+        self._run(job, _voxel_by_voxel(out), [out, *parts], [axes.ravel(), np.int32(len(axes))])
 
-    def _weigh_tiles(self, tile: Tile, voxels: Resident, out: Resident) -> None:
-        job, arguments = tile.job, [tile.weights, tile.places, tile.outer, voxels.start, out.start, *tile.numbers]
-        across, along, images = tile.groups
-        size = (across * job.columns, along * job.lines, images), (job.columns, job.lines, 1)
-        self._run(job, size, [voxels.buffer, out.buffer, *arguments])
-
-    def _weigh_anywhere(self, voxels: Resident, step: Pass, out: Resident, numbers: Numbers) -> None:
-        stencil = step.stencil
-        job = AnywhereJob(*one_voxel(numbers), len(out.shape), stencil.by_lines)
-        weights, taps, counts = weights_and_taps(stencil)
-        places = [
-            np.where(place == OUTSIDE, OUTSIDE, place * pitch)
-            for place, pitch in zip(step.places, pitches(voxels), strict=True)
-        ]
-        starts = np.cumsum([0, *map(len, places)])[:-1]
-        with np.errstate(over="ignore"):
-            arguments = [
-                weights.astype(numbers.sum),
-                taps,
-                np.concatenate(places),
-                np.concatenate([starts, np.array(out.shape), pitches(out)]),
-                voxels.start,
-                out.start,
-                np.dtype(numbers.sum).type(step.cval),
-                *map(np.int32, counts),
-            ]
-        self._run(job, (_voxel_by_voxel(out), None), [voxels.buffer, out.buffer, *arguments])
-
-    def _run(self, job: Job | JoinJob, size: tuple[Any, Any], arguments: Sequence[Any]) -> None:
+    def _run(self, job: Job, size: Size, held: Sequence[Resident], arguments: Sequence[Any]) -> None:
+        """Begin a program: it is told buffers, tables and numbers, and where the voxels in the buffers begin."""
         kernel = self._programs.kernel(job)
         with own_errors(self._info, f"run {job.template} over {size[0]} work items", ADVICE):
-            held = [self._constant(each) if isinstance(each, np.ndarray) else each for each in arguments]
-            kernel(self.queue, *size, *held)
+            told = [self._constant(each) if isinstance(each, np.ndarray) else each for each in arguments]
+            starts = [np.int64(voxels.start_bytes // voxels.itemsize) for voxels in held]
+            kernel(self.queue, *size, *(voxels.buffer for voxels in held), *told, *starts)
 
     def _constant(self, values: Array) -> cl.Buffer:
         """Return a list of numbers on the device, the same for the same numbers."""
@@ -206,6 +176,6 @@ def _dense(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     return tuple(itemsize * prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _voxel_by_voxel(out: Resident) -> tuple[int, int]:
-    """Return as many work items as there are voxels."""
-    return out.shape[-1], prod(out.shape[:-1])
+def _voxel_by_voxel(out: Resident) -> Size:
+    """Return as many work items as there are voxels, in groups of any size."""
+    return (out.shape[-1], prod(out.shape[:-1])), None

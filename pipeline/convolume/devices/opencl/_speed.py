@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convolume.devices.opencl._cache import remember
 from convolume.devices.opencl._device import OpenCLDevice
-from convolume.devices.opencl._speed_cache import remember_speed_gflops, remembered_speed_gflops
+from convolume.devices.opencl._discovery import remembered_speed_gflops
 from convolume.errors import DeviceError
 from convolume.numerics import Precision
 from convolume.stencil import Stencil
@@ -30,7 +31,7 @@ def speed_gflops(info: DeviceInfo) -> float:
         speed = _measure(OpenCLDevice(info))
     except DeviceError:
         return 0.0
-    remember_speed_gflops(info.name, info.driver, speed)
+    remember("speeds", info.name, info.driver, round(speed, 3))
     return speed
 
 

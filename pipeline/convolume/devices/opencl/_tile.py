@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from convolume.boundary import OUTSIDE
 from convolume.devices.opencl._arrangement import Laid, pitches
-from convolume.devices.opencl._jobs import Job, Run, one_voxel
+from convolume.devices.opencl._jobs import Job, one_voxel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from convolume.devices import Pass
-    from convolume.devices.opencl._jobs import Column, Numbers
+    from convolume.devices.opencl._jobs import Numbers
     from convolume.stencil import Stencil
 
 __all__ = ["Limits", "Tile", "TileJob", "tile_of"]
@@ -27,7 +27,8 @@ __all__ = ["Limits", "Tile", "TileJob", "tile_of"]
 Indices = npt.NDArray[np.intp]
 Roles = tuple[int | None, int | None, int]
 # Extents along b, a and x; the taps of a stencil; where passes along each have weights.
-Form = tuple[tuple[int, int, int], tuple[tuple[int, int, tuple[int, ...]], ...], tuple[tuple[int, ...], ...]]
+Planes = tuple[int, ...]
+Form = tuple[tuple[int, int, int], tuple[tuple[int, int, Planes], ...], tuple[tuple[int, ...], ...]]
 
 MAX_UNROLLED_SUMS = 2400
 # Registers of 32 bits that a work item spends on sums: a multiprocessor then holds two groups or more.
@@ -82,7 +83,7 @@ class TileJob(Job):
     lines: int
     rows: int
     extents: tuple[int, int, int]
-    taps: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
+    taps: tuple[tuple[int, int, Planes], ...] = ()
     along_b: tuple[int, ...] = ()
     along_a: tuple[int, ...] = ()
     along_x: tuple[int, ...] = ()
@@ -118,13 +119,18 @@ class TileJob(Job):
         return 1 if self.is_chain else self.extents[1] * self.extents[2]
 
     @property
-    def tile_lines(self) -> list[list[Column]]:
-        """What is loaded from every line of a tile, and the rows that use it."""
-        return Run(0, 1, tuple((y, x) for y, x, _ in self.taps)).lines(self.rows)
-
-    def planes_of(self, y: int, x: int) -> tuple[int, ...]:
-        """Return the planes of a stencil that have a weight there."""
-        return next(planes for a, b, planes in self.taps if (a, b) == (y, x))
+    def tile_lines(self) -> list[list[tuple[int, list[tuple[int, Planes]]]]]:
+        """What is loaded from every line of a tile: an x, and the rows that use it with their planes of weights."""
+        planes_at = {(y, x): planes for y, x, planes in self.taps}
+        places_x = sorted({x for _, x in planes_at})
+        lines = []
+        for line in range(self.extents[1] + self.rows - 1):
+            used = [
+                (x, [(row, planes_at[line - row, x]) for row in range(self.rows) if (line - row, x) in planes_at])
+                for x in places_x
+            ]
+            lines.append([(x, uses) for x, uses in used if uses])
+        return lines
 
     @property
     def taps_a_voxel(self) -> int:
@@ -186,28 +192,29 @@ class TileJob(Job):
 
 @dataclass(frozen=True)
 class Tile:
-    """One call of the program: its job and what it is told.
+    """One call of the program.
 
     Parameters
     ----------
     job : TileJob
         The program.
-    weights : numpy.ndarray
-        In the dtype of the sum.
-    places, outer : numpy.ndarray
-        Int64: of b, a and x one after the other; where each image that they span begins in source and target.
-    numbers : tuple
-        What follows, behind where source and target begin.
+    arguments : list
+        Tables and numbers, behind source and target: weights; where b, a and x read; where each image that they span
+        begins in source and target; extents, marches, pitches of the target, and what stands beyond the faces.
     groups : tuple of int
         Work groups along x, a and b.
     """
 
     job: TileJob
-    weights: npt.NDArray[Any]
-    places: npt.NDArray[np.int64]
-    outer: npt.NDArray[np.int64]
-    numbers: tuple[Any, ...]
+    arguments: list[Any]
     groups: tuple[int, int, int]
+
+    @property
+    def size(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Work items, and those of a group."""
+        across, along, images = self.groups
+        group = (self.job.columns, self.job.lines, 1)
+        return (across * self.job.columns, along * self.job.lines, images), group
 
 
 def tile_of(source: Laid, passes: Sequence[Pass], target: Laid, numbers: Numbers, limits: Limits) -> Tile | None:
@@ -233,19 +240,15 @@ def tile_of(source: Laid, passes: Sequence[Pass], target: Laid, numbers: Numbers
     with np.errstate(over="ignore"):
         weights = [step.stencil.weights.ravel() if step else np.zeros(1) for step in steps if lines]
         cvals = [step.cval if step else 0.0 for step in steps] if lines else [passes[0].cval] * 3
-        return Tile(
-            job,
+        arguments = [
             np.concatenate(weights or [passes[0].stencil.weights.ravel()]).astype(sums),
             np.concatenate([_offsets(axis, places, source) for axis in roles]),
             outer,
-            (
-                *map(np.int32, (depth, height, width, segments)),
-                np.int64(to_b),
-                np.int64(to_a),
-                *map(sums, cvals),
-            ),
-            (across, along, len(outer) * segments),
-        )
+            *map(np.int32, (depth, height, width, segments)),
+            *map(np.int64, (to_b, to_a)),
+            *map(sums, cvals),
+        ]
+    return Tile(job, arguments, (across, along, len(outer) * segments))
 
 
 def _places(passes: Sequence[Pass], weighed: list[list[int]]) -> list[Indices] | None:

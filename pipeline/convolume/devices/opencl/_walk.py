@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyopencl as cl
 
 from convolume.boundary import OUTSIDE, longest_run
-from convolume.devices.opencl._arrangement import Arguments, outer_axes, pitches, vector_width
+from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, outer_axes, pitches, vector_width
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 
 if TYPE_CHECKING:
@@ -76,8 +76,6 @@ class WalkJob(Job):
         Outputs along b that are computed at a time.
     a, b, x : Taps
         Of each pass.
-    streams : bool
-        Results are stored past the cache.
     """
 
     template: ClassVar[str] = "walk.cl"
@@ -86,7 +84,6 @@ class WalkJob(Job):
     a: Taps | None
     b: Taps
     x: Taps | None
-    streams: bool
 
     @property
     def unrolled_sums(self) -> int:
@@ -163,7 +160,7 @@ class Walk:
             return None
         a, b = outer if len(outer) > 1 else (None, outer[0])
         target = np.dtype(numbers.target)
-        if any(_is_lost(step, target, numbers) for step in (b, x) if step):
+        if any(is_lost(step.places, step.cval, target, numbers) for step in (b, x) if step):
             return None
         if a is None and not np.can_cast(np.dtype(numbers.source), target, "safe"):
             return None
@@ -217,9 +214,7 @@ class Walk:
         sums = np.dtype(self.job.numbers.sum).type
         with np.errstate(over="ignore"):
             return Arguments(
-                np.concatenate(weights).astype(sums),
-                places.astype(np.int64),
-                axes,
+                (np.concatenate(weights).astype(sums), places.astype(np.int64), axes),
                 (
                     *map(np.int32, integers),
                     *map(np.int64, longs),
@@ -304,25 +299,8 @@ def _job(
     )
     if taps[1] is None or any(step and not held for step, held in zip(passes, taps, strict=True)):
         return None
-    streams = traits.loose_pointers and _is_aligned(out, width)
-    common = (numbers, traits.on_cpu, traits.loose_pointers, width, 1)
-    return WalkJob(*common, rows, steps, taps[0], taps[1], taps[2], streams)
-
-
-def _is_lost(step: Line, target: np.dtype[Any], numbers: Numbers) -> bool:
-    """Say whether a constant that stands beyond the faces is no value of what passes between two steps."""
-    if target.name == numbers.sum or not (step.places == OUTSIDE).any():
-        return False
-    with np.errstate(all="ignore"):
-        cast = float(np.asarray(step.cval).astype(target))
-    return cast != step.cval and not (target.kind == "f" and np.isnan(step.cval))
-
-
-def _is_aligned(out: Array, width: int) -> bool:
-    """Say whether every vector of `out` lies at a multiple of its size."""
-    vector_bytes = width * out.itemsize
-    starts = (out.ctypes.data, out.shape[-1] * out.itemsize, *out.strides[:-1])
-    return all(start % vector_bytes == 0 for start in starts)
+    common = (numbers, traits.on_cpu, traits.loose_pointers, width, 1, can_stream(out, width, traits))
+    return WalkJob(*common, rows, steps, taps[0], taps[1], taps[2])
 
 
 def _pitch(voxels: int) -> int:

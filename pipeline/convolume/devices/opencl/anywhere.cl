@@ -15,7 +15,7 @@ inline sum_t voxel_at(__global const source_t *source, __global const long *tap,
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const sum_t *restrict weights, __global const long *restrict taps,
                         __global const long *restrict places, __global const long *restrict starts,
-                        long source_start, long target_start, sum_t outside, int tap_count, int pair_count) {
+                        sum_t outside, int tap_count, int pair_count, long source_start, long target_start) {
     __global const long *extents = starts + {{ job.ndim }}, *pitches = extents + {{ job.ndim }};
     long row = get_global_id(1);
     const long at{{ job.ndim - 1 }} = get_global_id(0);

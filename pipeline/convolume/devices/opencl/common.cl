@@ -1,4 +1,4 @@
-// What both programs share: types, loads and stores, and where a row begins.
+// What all programs share: types, loads and stores, and where a row begins.
 {% if job.exact %}
 #pragma OPENCL FP_CONTRACT OFF
 {% else %}
@@ -20,15 +20,29 @@ typedef {{ sum_vector }} sums_t;
 {% if job.vector_width == 1 %}
 #define LOAD(place) ((sum_t)*(place))
 #define STORE(place, sums) *(place) = TO_TARGET(sums)
+#define COPY(from, to) *(to) = *(from)
 {% elif job.loose_pointers %}
 // Vectors at any element: such pointers load several times faster than vloadn on some compilers.
 typedef {{ source_vector }} __attribute__((aligned(sizeof(source_t)))) loose_source_t;
 typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_target_t;
 #define LOAD(place) convert_{{ sum_vector }}(*(__global const loose_source_t *)(place))
 #define STORE(place, sums) *(__global loose_target_t *)(place) = TO_TARGETS(sums)
+#define COPY(from, to) *(__global loose_source_t *)(to) = *(__global const loose_source_t *)(from)
 {% else %}
 #define LOAD(place) convert_{{ sum_vector }}(vload{{ job.vector_width }}(0, place))
 #define STORE(place, sums) vstore{{ job.vector_width }}(TO_TARGETS(sums), 0, place)
+#define COPY(from, to) vstore{{ job.vector_width }}(vload{{ job.vector_width }}(0, from), 0, to)
+{% endif %}
+{% if job.streams %}
+// Past the cache: an ordinary store would read the line first.
+#define STORE_LAST(place, sums) __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)(place))
+{% else %}
+#define STORE_LAST(place, sums) STORE(place, sums)
+{% endif %}
+{% if job.loose_pointers %}
+#define PREFETCH(place) __builtin_prefetch((const void *)(ulong)(place), 0, 2)
+{% else %}
+#define PREFETCH(place)
 {% endif %}
 {% if job.target_is_integer %}
 {% set long_vector, int_vector = vector_of("long", job.vector_width), vector_of("int", job.vector_width) %}

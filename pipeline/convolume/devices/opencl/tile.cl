@@ -27,9 +27,9 @@ inline long place_in_plane(int voxel, __global const long *places_a, int count_a
 __attribute__((reqd_work_group_size({{ job.columns }}, {{ job.lines }}, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __constant sum_t *restrict weights, __global const long *restrict places,
-                        __global const long *restrict outer, long source_start, long target_start,
-                        int depth, int height, int width, int segments, long target_b, long target_a,
-                        sum_t outside_b, sum_t outside_a, sum_t outside_x) {
+                        __global const long *restrict outer, int depth, int height, int width, int segments,
+                        long target_b, long target_a, sum_t outside_b, sum_t outside_a, sum_t outside_x,
+                        long source_start, long target_start) {
     __local sum_t tiles[{{ 2 * area }}];
 {% if job.is_chain %}
     __local sum_t strip[{{ job.columns * job.lines * job.rows + extent_x - 1 }}];
@@ -101,11 +101,11 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% else %}
 {% for columns in job.tile_lines %}
 {% set tile_line = loop.index0 %}
-{% for load in columns %}
+{% for x, uses in columns %}
         {
-            const sum_t part = near[{{ tile_line * job.tile_width + load.x }}];
-{% for row, y in load.uses %}
-{{ weigh_along_b(row, "part", "(weights + " ~ (y * extent_x + load.x) ~ ")", job.planes_of(y, load.x)) | indent(12, true) }}
+            const sum_t part = near[{{ tile_line * job.tile_width + x }}];
+{% for row, planes in uses %}
+{{ weigh_along_b(row, "part", "(weights + " ~ ((tile_line - row) * extent_x + x) ~ ")", planes) | indent(12, true) }}
 {%- endfor %}
         }
 {% endfor %}

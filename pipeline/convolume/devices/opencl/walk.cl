@@ -3,7 +3,7 @@
 // line whose two ends are filled. What lies beyond a face is a place in a list, so nothing is copied to be padded.
 {% include "common.cl" %}
 {% set width = job.vector_width %}
-{% set sum_vector, target_vector = job.sum_type ~ width, job.target_type ~ width %}
+{% set sum_vector = job.sum_type ~ width %}
 
 // Between two passes voxels have the dtype of the target, as if each pass had an array of its own.
 {% if job.loose_pointers %}
@@ -13,19 +13,6 @@
 #define LOAD_LOCAL(place) convert_{{ sum_vector }}(vload{{ width }}(0, place))
 #define STORE_LOCAL(place, sums) vstore{{ width }}(TO_TARGETS(sums), 0, place)
 {% endif %}
-{% if job.streams %}
-// Past the cache: an ordinary store would read the line first.
-#define STORE_LAST(place, sums) __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)(place))
-{% else %}
-#define STORE_LAST(place, sums) STORE(place, sums)
-{% endif %}
-
-{% if job.loose_pointers %}
-#define PREFETCH(place) __builtin_prefetch((const void *)(ulong)(place), 0, 2)
-{% else %}
-#define PREFETCH(place)
-{% endif %}
-
 // Line i of those that neighbouring outputs need: from the source, and the next step's on its way; from the ring.
 #define FROM_A(i) rows[i] < 0 ? (sums_t)(outside_a) : LOAD(from + rows[i]); PREFETCH(from + rows[i] + pitch_b)
 #define FROM_B(i) LOAD_LOCAL(column + (oldest + (i) - (oldest + (i) < slots ? 0 : slots)) * slot_size)

@@ -1,0 +1,293 @@
+"""Correlations by a program of their own: what `strip.cl` is made for and told."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from convolume.boundary import OUTSIDE, longest_run
+from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, pitches
+from convolume.devices.opencl._jobs import Job, Numbers, Traits
+
+if TYPE_CHECKING:
+    from convolume.devices import Pass
+    from convolume.devices.opencl._variants import Variant
+    from convolume.stencil import Stencil
+
+__all__ = ["StripJob", "strip_arguments", "strip_job"]
+
+Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.intp]
+Places = npt.NDArray[np.int64]
+
+# Multiply-adds that stand in a program; compiling takes a millisecond or two for each.
+MAX_UNROLLED_SUMS = 2400
+# Work items for each processor, so that none waits for the others.
+ITEMS_A_UNIT = 8
+CACHE_LINE_BYTES = 64
+# With more, a program has time to read the lines that it stores to.
+MOST_TAPS_TO_STREAM = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A place x on a line whose vectors are loaded, and the ``(row, plane)`` of rows and weights that use them."""
+
+    x: int
+    uses: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring lines, ``first … stop``, that are used alike."""
+
+    first: int
+    stop: int
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Which weights of a stencil differ from zero: bytes, packed, of a shape of planes, lines and x."""
+
+    shape: tuple[int, int, int]
+    packed: bytes
+
+    @classmethod
+    def of(cls, weights: Array) -> Pattern:
+        """Return the pattern of weights."""
+        planes, lines, columns = weights.shape
+        return cls((planes, lines, columns), np.packbits(weights != 0).tobytes())
+
+    def filled(self) -> npt.NDArray[np.bool_]:
+        """Return it as an array."""
+        count = int(np.prod(self.shape))
+        bits = np.unpackbits(np.frombuffer(self.packed, np.uint8), count=count)
+        return bits.reshape(self.shape).astype(bool)
+
+
+@dataclass(frozen=True)
+class StripJob(Job):
+    """A program for stencils with the same pattern of zeros; the weights are arguments.
+
+    Parameters
+    ----------
+    rows : int
+        Of the variant.
+    pattern : Pattern
+        Of the stencil, as `Lines` cuts it.
+    """
+
+    template: ClassVar[str] = "strip.cl"
+    rows: int
+    pattern: Pattern
+
+    @property
+    def lines(self) -> int:
+        """Lines of a plane of the stencil."""
+        return self.pattern.shape[1]
+
+    @property
+    def line_weights(self) -> int:
+        """Weights of a line, zeros included."""
+        return self.pattern.shape[2]
+
+    @property
+    def plane_weights(self) -> int:
+        """Weights of a plane, zeros included."""
+        return self.lines * self.line_weights
+
+    @property
+    def line_voxels(self) -> int:
+        """Voxels of a line that a span of outputs reads."""
+        return self.span + self.line_weights - 1
+
+    @property
+    def cache_line_voxels(self) -> int:
+        """Voxels of the source in a line of the cache."""
+        return CACHE_LINE_BYTES // np.dtype(self.numbers.source).itemsize
+
+    @cached_property
+    def planes(self) -> tuple[tuple[Run, ...], ...]:
+        """What is done with each plane of the source that one of the rows needs."""
+        filled = self.pattern.filled()
+        return tuple(_runs(filled, plane, self.rows) for plane in range(len(filled) + self.rows - 1))
+
+    @property
+    def scratch_voxels(self) -> int:
+        """Voxels of the lines that a work item fills."""
+        return self.lines * (self.pattern.shape[0] + self.rows - 1) * self.line_voxels
+
+    @property
+    def unrolled_sums(self) -> int:
+        """Multiply-adds that stand in the source."""
+        return self.vectors * _sums(self.pattern, self.rows)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A stencil cut into lines along x, plane by plane of its first axis that has more than one weight.
+
+    `starts` has the place of each line in the plane, as offsets on all axes; `weights` the shape of the `pattern`.
+    """
+
+    axis: int
+    starts: Places
+    weights: npt.NDArray[np.float64]
+    pattern: Pattern
+
+
+def strip_job(
+    step: Pass, source: Array, out: Array, numbers: Numbers, traits: Traits, variant: Variant
+) -> StripJob | None:
+    """Return the job for a pass; None where no program of its own serves."""
+    stencil = step.stencil
+    if not traits.on_cpu or out.shape[-1] < variant.vector_width or out.ndim == 1 or stencil.by_lines:
+        return None
+    if any(is_lost(places, step.cval, source.dtype, numbers) for places in step.places):
+        return None
+    lines = lines_of(stencil)
+    streams = stencil.tap_count <= MOST_TAPS_TO_STREAM and can_stream(out, variant.vector_width, traits)
+    for smaller in variant.smaller():
+        fitted = smaller.fitted(out.shape[lines.axis], out.shape[-1])
+        common = (numbers, traits.on_cpu, traits.loose_pointers, variant.vector_width, fitted.vectors, streams)
+        job = StripJob(*common, fitted.rows, lines.pattern)
+        if job.unrolled_sums <= MAX_UNROLLED_SUMS:
+            return job
+    return None
+
+
+def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, compute_units: int) -> Arguments:
+    """Return what the strip program is called with."""
+    lines = lines_of(step.stencil)
+    from_pitch, to_pitch = pitches(source), pitches(target)
+    outer = [axis for axis in range(source.ndim - 1) if axis != lines.axis]
+    # One entry for each step over the outer axes, and each line.
+    line_places = _sum_of_places(
+        [
+            _offsets(step.places[axis][np.add.outer(np.arange(target.shape[axis]), lines.starts[:, axis])], pitch)
+            for axis, pitch in zip(outer, from_pitch[outer], strict=True)
+        ],
+        job.lines,
+    )
+    targets = _sum_of_places([np.arange(target.shape[axis])[:, np.newaxis] * to_pitch[axis] for axis in outer], 1)
+    columns = step.places[-1]
+    spans = _spans(columns, target.shape[-1], job)
+    planes = _offsets(step.places[lines.axis], from_pitch[lines.axis])
+    height, steps, groups = target.shape[lines.axis], len(targets), -(-target.shape[lines.axis] // job.rows)
+    # Along outer axes lines are met again, if there are several; else a work item takes all spans of a row.
+    spans_an_item = 1 if job.lines > 1 else len(spans)
+    lanes = len(spans) // spans_an_item
+    parts = min(steps, -(-ITEMS_A_UNIT * compute_units // (lanes * groups)))
+    copies = sum(span.copy >= 0 for span in spans)
+    with np.errstate(all="ignore"):
+        return Arguments(
+            (
+                lines.weights.astype(job.numbers.sum),
+                np.concatenate([line_places.ravel(), targets.ravel(), planes, columns]).astype(np.int64),
+                np.array([dataclasses.astuple(span) for span in spans], np.int32),
+                np.full(len(columns), step.cval).astype(source.dtype),
+            ),
+            (
+                *map(np.int32, (steps, spans_an_item, len(spans), copies, height)),
+                np.int64(to_pitch[lines.axis]),
+            ),
+            (lanes, groups, parts),
+            max(1, parts * groups * copies * job.scratch_voxels) * source.itemsize,
+        )
+
+
+def _offsets(places: Indices, pitch: int) -> Places:
+    """Return places in elements of the source."""
+    return np.where(places == OUTSIDE, OUTSIDE, places * pitch)
+
+
+def _sum_of_places(axes: list[Places], columns: int) -> Places:
+    """Return, for every combination of the axes' places, their sum; `OUTSIDE` where one of them is."""
+    total = np.zeros((1, columns), np.int64)
+    for places in axes:
+        outside = (total[:, np.newaxis] == OUTSIDE) | (places == OUTSIDE)
+        total = np.where(outside, OUTSIDE, total[:, np.newaxis] + places).reshape(-1, columns)
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Outputs of a row from `x` on, and how the columns that they read are found.
+
+    Columns ``low … high`` stand side by side in the source, `shift` from their number. A span that needs others, too,
+    is read from filled copies: the number of such spans before it is `copy`, -1 elsewhere.
+    """
+
+    x: int
+    low: int
+    high: int
+    shift: int
+    copy: int
+
+
+def _spans(columns: Indices, width: int, job: StripJob) -> list[Span]:
+    """Cut a row of outputs into spans."""
+    low, high = longest_run(columns)
+    copies = 0
+    spans = []
+    for x in sorted({min(x, width - job.span) for x in range(0, width, job.span)}):
+        is_filled = not low <= x <= high - job.line_voxels
+        run = [min(max(end, x), x + job.line_voxels) for end in (low, high)]
+        # What is shorter than a vector is filled one by one.
+        run = run if run[1] - run[0] >= job.vector_width else [x, x]
+        spans.append(Span(x, run[0], run[1], int(columns[low]) - low, copies if is_filled else -1))
+        copies += is_filled
+    return spans
+
+
+@lru_cache(maxsize=256)
+def lines_of(stencil: Stencil) -> Lines:
+    """Cut a stencil of two axes or more into lines, in the order of its taps."""
+    axis = next((axis for axis, extent in enumerate(stencil.shape[:-1]) if extent > 1), stencil.ndim - 2)
+    # Axes before this one have extent 1: moving it to the front keeps the order of the taps.
+    turned = np.moveaxis(stencil.weights, axis, 0)
+    held = turned.any(axis=(0, -1))
+    # Lines begin at 0 on this axis and on x.
+    starts = np.insert(np.argwhere(held), axis, 0, axis=1)
+    starts = np.insert(starts, starts.shape[1], 0, axis=1)
+    weights = turned[:, held]
+    return Lines(axis, starts, weights, Pattern.of(weights))
+
+
+@lru_cache(maxsize=256)
+def _sums(pattern: Pattern, rows: int) -> int:
+    """Return how many multiply-adds stand in all runs of all planes, without making them: there may be very many."""
+    filled = pattern.filled()
+    count = 0
+    for plane in range(len(filled) + rows - 1):
+        used = filled[max(0, plane - rows + 1) : plane + 1]
+        begins_run = np.insert((used[:, 1:] != used[:, :-1]).any(axis=(0, 2)), 0, values=True)
+        count += int(used[:, begins_run].sum())
+    return count
+
+
+def _runs(filled: npt.NDArray[np.bool_], plane: int, rows: int) -> tuple[Run, ...]:
+    """Return the runs of lines of one plane of the source: row r uses it with the weights of plane ``plane - r``."""
+    uses = [(row, plane - row) for row in range(rows) if 0 <= plane - row < len(filled)]
+    used = filled[[place for _, place in uses]]
+    runs = []
+    for key, group in groupby(range(used.shape[1]), key=lambda line: used[:, line].tobytes()):
+        lines = list(group)
+        if any(key):
+            columns = _columns(used[:, lines[0]], uses)
+            runs.append(Run(lines[0], lines[-1] + 1, columns))
+    return tuple(runs)
+
+
+def _columns(used: npt.NDArray[np.bool_], uses: list[tuple[int, int]]) -> tuple[Column, ...]:
+    places = np.flatnonzero(used.any(axis=0)).tolist()
+    return tuple(
+        Column(x, tuple(use for use, is_used in zip(uses, used[:, x], strict=True) if is_used)) for x in places
+    )

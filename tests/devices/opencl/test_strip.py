@@ -1,0 +1,131 @@
+"""A stencil's own program fills faces while it reads: the bits of filled copies, whatever the faces and the block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.devices.opencl.comparison import Serving, Stepwise, taken
+
+from convolume.boundary import BoundaryMode
+from convolume.devices.opencl import available
+from convolume.execution.evaluate import Patch, Work, evaluate
+from convolume.execution.in_memory import filter_array
+from convolume.numerics import Precision
+from convolume.operations import Correlate, reach_of
+from convolume.stencil import Stencil
+from convolume.testing.devices import layouts
+
+Array = npt.NDArray[Any]
+
+pytestmark = pytest.mark.skipif(
+    not available() or available()[0].kind != "cpu", reason="this machine has no OpenCL on a processor"
+)
+
+SETTINGS = settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+_CROSS = np.zeros((3, 3, 3))
+_CROSS[1, 1], _CROSS[1, :, 1], _CROSS[:, 1, 1] = 1, 1, 1
+# Which weights are zero is what a program is made for; there are not too many kinds, for each is compiled.
+PATTERNS = {
+    1: (np.ones(5),),
+    2: (np.ones((2, 3)), np.ones((1, 20)), np.eye(3)),
+    3: (np.ones((3, 3, 3)), _CROSS, np.ones((4, 1, 1)), np.ones((2, 5, 1)), np.ones((1, 1, 33))),
+    4: (np.ones((2, 1, 2, 3)),),
+}
+# What `Layout.empty` fills memory with.
+MARK = 77
+
+
+@st.composite
+def correlations(draw: st.DrawFn, ndim: int) -> Correlate:
+    """Draw a stencil of some pattern over the last axes, with any origin, faces and constant."""
+    pattern = draw(st.sampled_from(PATTERNS[ndim]))
+    weights = pattern * np.random.default_rng(draw(st.integers(0, 2**32 - 1))).normal(size=pattern.shape)
+    origin = [draw(st.integers(-(n // 2), (n - 1) // 2)) for n in pattern.shape]
+    modes = tuple(draw(st.sampled_from(list(BoundaryMode))) for _ in range(ndim))
+    cval = draw(st.sampled_from([0.0, 2.5, -7.0, np.nan, np.inf, 0.1]))
+    return Correlate(Stencil.correlate(weights, origin), modes, cval)
+
+
+def _drawn(data: st.DataObject) -> tuple[Correlate, Array]:
+    ndim = data.draw(st.sampled_from([2, 3, 3, 3, 4]))
+    small = st.integers(1, 19) if ndim < 4 else st.integers(1, 7)
+    shape = (*(data.draw(small) for _ in range(ndim - 1)), data.draw(st.sampled_from([3, 16, 23, 48, 80, 130])))
+    generator = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    image = (generator.normal(size=shape) * 50 + 100).astype(np.float32)
+    if data.draw(st.booleans()):
+        image[tuple(data.draw(st.integers(0, n - 1)) for n in shape)] = data.draw(st.sampled_from([np.nan, np.inf]))
+    return data.draw(correlations(ndim)), image
+
+
+@SETTINGS
+@given(data=st.data())
+def test_bits_are_those_of_filled_copies(stepwise: Stepwise, serving: Serving, data: st.DataObject) -> None:
+    """Any faces, voxels that lie anyhow; nothing beside the output is written."""
+    step, image = _drawn(data)
+    image = data.draw(layouts(image.ndim)).holding(image)
+    expected = filter_array(image, step, stepwise, Precision.SINGLE, np.float32)
+    memory, out = data.draw(layouts(image.ndim)).empty(image.shape, np.float32)
+    filter_array(image, step, serving, Precision.SINGLE, np.float32, out)
+    np.testing.assert_array_equal(out.copy().view(np.uint32), expected.view(np.uint32))
+    out[...] = np.array([MARK] * 4, dtype=np.uint8).view(np.float32)
+    assert (memory == MARK).all()
+
+
+@SETTINGS
+@given(data=st.data())
+def test_bits_do_not_depend_on_the_block(stepwise: Stepwise, serving: Serving, data: st.DataObject) -> None:
+    """A box of the image, read with what it needs, has the bits of the whole."""
+    step, image = _drawn(data)
+    wanted = tuple(
+        ((start, data.draw(st.integers(start + 1, n))),)
+        for n in image.shape
+        for start in [data.draw(st.integers(0, n - 1))]
+    )
+    needed = reach_of(step, wanted, image.shape)
+    work = Work(serving, Precision.SINGLE, np.dtype(np.float32), image.shape)
+    whole = filter_array(image, step, stepwise, Precision.SINGLE, np.float32)
+    actual = evaluate(work, step, Patch(taken(image, needed), needed), wanted)
+    expected = whole[tuple(slice(*run) for (run,) in wanted)]
+    np.testing.assert_array_equal(actual.view(np.uint32), expected.copy().view(np.uint32))
+
+
+@settings(SETTINGS, max_examples=60)
+@given(
+    data=st.data(),
+    source=st.sampled_from(["uint8", "int16", "uint16", "float16", "float64"]),
+    kind=st.sampled_from(
+        [(Precision.SINGLE, "float32"), (Precision.DOUBLE, "float64"), (Precision.SCIPY, "uint8")],
+    ),
+)
+def test_every_dtype_and_precision(
+    stepwise: Stepwise, serving: Serving, data: st.DataObject, source: str, kind: tuple[Precision, str]
+) -> None:
+    """Constants that are no voxels included: scipy does not cast them."""
+    step, image = _drawn(data)
+    precision, dtype = kind
+    voxels = np.nan_to_num(image, nan=3, posinf=77).clip(0, 250).astype(source)
+    results = [filter_array(voxels, step, device, precision, dtype) for device in (serving, stepwise)]
+    assert results[0].tobytes() == results[1].tobytes()
+
+
+@pytest.mark.parametrize("mode", BoundaryMode)
+@pytest.mark.parametrize("shape", [(20, 19, 48), (3, 5, 17), (60, 900), (2, 9, 8, 40), (1, 1, 16)])
+def test_whole_images_are_served(
+    serving: Serving, stepwise: Stepwise, shape: tuple[int, ...], mode: BoundaryMode
+) -> None:
+    """In one launch for all faces."""
+    weights = np.random.default_rng(0).normal(size=(1,) * (len(shape) - 2) + (3, 5))
+    step = Correlate(Stencil.correlate(weights), (mode,) * len(shape), 1.5)
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    before = serving.served
+    actual = filter_array(image, step, serving, Precision.SINGLE, np.float32)
+    assert serving.served == before + 1
+    assert actual.tobytes() == filter_array(image, step, stepwise, Precision.SINGLE, np.float32).tobytes()

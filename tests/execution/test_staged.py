@@ -1,0 +1,178 @@
+"""What several outputs share is done once, with the bits of each alone, in every way to drive blocks."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import convolume
+from convolume.devices import Device
+from convolume.devices._selection import choose_device, open_device
+from convolume.execution import task
+from convolume.execution.evaluate import Patch, Work, evaluate
+from convolume.execution.in_memory import whole_runs
+from convolume.execution.staged import evaluate_each
+from convolume.numerics import Precision
+from convolume.operations import Combine, Operation, Sequence, merge_axes, reach_of
+from convolume.stages import SOURCE, Stages
+from convolume.stores import memory
+from convolume.testing.strategies import images, operations, regions, shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    from convolume.stencil import Stencil
+
+STRATEGIES = ("windows", "overlap", "in_memory")
+IMAGE = np.random.default_rng(0).random((30, 20, 22), dtype=np.float32)
+# No thinner than any halo, so that overlaps merge none of them.
+BLOCK = [15, 20, 22]
+
+
+class Counting(Device):
+    """The NumPy device, counting the voxels that each stencil gives."""
+
+    def __init__(self) -> None:
+        self.info = choose_device("numpy").info
+        self.voxels: Counter[Stencil] = Counter()
+        self._lock = threading.Lock()
+
+    def correlate(
+        self, padded: npt.NDArray[Any], stencil: Stencil, out: npt.NDArray[Any], precision: Precision
+    ) -> None:
+        """Count, and leave the rest to NumPy."""
+        with self._lock:
+            self.voxels[stencil] += out.size
+        open_device(self.info).correlate(padded, stencil, out, precision)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    """Return the device that blocks run on."""
+    device = Counting()
+    monkeypatch.setattr(task, "open_device", lambda _: device)
+    return device
+
+
+@st.composite
+def families(draw: st.DrawFn, ndim: int) -> list[Operation]:
+    """Draw several operations that are made of the same few."""
+    few = draw(st.lists(operations(ndim, max_side=3), min_size=1, max_size=3))
+    one = st.sampled_from(few)
+    chain = st.lists(one, max_size=3).map(lambda steps: Sequence(tuple(steps)))
+    joined = st.builds(
+        Combine, st.sampled_from(["add", "magnitude"]), st.lists(chain, min_size=1, max_size=3).map(tuple)
+    )
+    return draw(st.lists(st.one_of(chain, joined, st.builds(lambda *s: Sequence(s), one, joined, one)), max_size=4))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_each_has_the_bits_that_it_has_alone(data: st.DataObject) -> None:
+    """Anywhere in an image, chains and joins that share what they can; no stencil gives more voxels than before."""
+    shape = data.draw(shapes(max_dims=2, max_side=9))
+    image, family, region = data.draw(images(shape)), data.draw(families(len(shape))), data.draw(regions(shape))
+    together, alone = Counting(), Counting()
+    runs = whole_runs(shape)
+    for wanted in (runs, tuple(((a, b),) for a, b in zip(region.start, region.stop, strict=True))):
+        results = evaluate_each(_work(together, shape), family, Patch(image, runs), wanted)
+        for operation, result in zip(family, results, strict=True):
+            expected = evaluate(_work(alone, shape), operation, Patch(image, runs), wanted)
+            np.testing.assert_array_equal(result, expected, strict=True)
+    assert together.voxels <= alone.voxels
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_stages_need_of_the_source_what_the_operations_read(data: st.DataObject) -> None:
+    """Cutting changes nothing of it; and every stage comes after those that it uses."""
+    shape = data.draw(shapes(max_dims=2, max_side=9))
+    family, region = data.draw(families(len(shape))), data.draw(regions(shape))
+    wanted = tuple(((a, b),) for a, b in zip(region.start, region.stop, strict=True))
+    stages = Stages.of(family)
+    needs = stages.needs(wanted, shape)
+    read = [reach_of(operation, wanted, shape) for operation in family]
+    assert (needs[SOURCE] == merge_axes(*read)) if read else needs == {}
+    assert all(source < number for number, stage in enumerate(stages.stages) for source in stage.sources)
+
+
+def _work(device: Device, shape: tuple[int, ...]) -> Work:
+    return Work(device, Precision.SINGLE, np.dtype(np.float32), shape)
+
+
+GAUSSIAN = {"gaussian": {"sigma": 1.0}}
+OUTPUTS: dict[str, list[Any]] = {
+    "smooth": [GAUSSIAN],
+    "edges": [GAUSSIAN, {"sobel": {"axis": "x"}}],
+    "spots": [{"difference_of_gaussians": {"low_sigma": 1.0, "high_sigma": 2.0}}],
+    "large spots": [{"difference_of_gaussians": {"low_sigma": 2.0, "high_sigma": 3.0}}],
+    "sharp edges": [GAUSSIAN, {"sobel": {"axis": "x"}}, {"unsharp_mask": {"sigma": 1.0}}],
+}
+
+
+@pytest.fixture
+def source() -> Iterator[str]:
+    """Return the path of an image."""
+    memory.put("staged", IMAGE)
+    yield "memory:staged"
+    memory.drop("staged")
+
+
+def run(source: str, strategy: str, *names: str) -> dict[str, npt.NDArray[Any]]:
+    """Return outputs that were made in one run, in blocks."""
+    block = {} if strategy == "in_memory" else {"block": BLOCK}
+    outputs = {
+        name: {"path": f"memory:{name}", "steps": OUTPUTS[name], "pyramid": False, "chunks": BLOCK} for name in names
+    }
+    workflow = {"input": {"path": source}, "outputs": outputs, "strategy": strategy, **block}
+    convolume.run(workflow, config={"cluster": "in_process", "device": "numpy"})
+    try:
+        return {name: memory.get(name) for name in names}
+    finally:
+        for name in names:
+            memory.drop(name)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_shared_step_is_done_once(counting: Counting, source: str, strategy: str) -> None:
+    """As often as for the output that needs most of it: a prefix of chains, and a branch of a join."""
+    alone, voxels = {}, {}
+    for name in OUTPUTS:
+        counting.voxels.clear()
+        alone[name] = run(source, strategy, name)[name]
+        voxels[name] = gaussian_voxels(counting)
+    counting.voxels.clear()
+    together = run(source, strategy, *OUTPUTS)
+    for name, result in together.items():
+        np.testing.assert_array_equal(result, alone[name], err_msg=name)
+    # Once of the image and once of the edges with sigma 1, once with sigma 2 and 3.
+    expected = {"1": voxels["sharp edges"]["1"], "2": voxels["large spots"]["2"], "3": voxels["large spots"]["3"]}
+    assert gaussian_voxels(counting) == expected
+    if strategy == "in_memory":
+        assert expected == {"1": 6 * IMAGE.size, "2": 3 * IMAGE.size, "3": 3 * IMAGE.size}
+
+
+def gaussian_voxels(counting: Counting) -> dict[str, int]:
+    """Return how many voxels passes of each sigma gave; the Gaussians are cut at four sigmas."""
+    of_size = {size: sum(n for stencil, n in counting.voxels.items() if stencil.size == size) for size in (9, 17, 25)}
+    return dict(zip("123", of_size.values(), strict=True))
+
+
+def test_the_plan_tells_what_is_shared(source: str) -> None:
+    """Whole steps where there are such, else the step that it is a part of; and for which outputs."""
+    outputs = {name: {"path": f"memory:{name}", "steps": steps} for name, steps in OUTPUTS.items()}
+    plan = convolume.plan({"input": {"path": source}, "outputs": outputs})
+    assert [(shared.steps, shared.is_part, shared.outputs) for shared in plan.shared] == [
+        (("gaussian",), False, ("smooth", "edges", "spots", "sharp edges")),
+        (("gaussian", "sobel"), False, ("edges", "sharp edges")),
+        (("difference_of_gaussians",), True, ("spots", "large spots")),
+    ]
+    assert convolume.plan({"input": {"path": source}, "outputs": {"spots": outputs["spots"]}}).shared == ()
