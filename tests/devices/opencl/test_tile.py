@@ -14,8 +14,8 @@ from convolume.boundary import BoundaryMode
 from convolume.devices import Pass
 from convolume.devices.numpy import NumpyDevice
 from convolume.devices.numpy import available as numpy_devices
-from convolume.devices.opencl import available
-from convolume.devices.opencl._jobs import Numbers
+from convolume.devices.opencl import _device, available, rendered_source
+from convolume.devices.opencl._jobs import Numbers, Traits
 from convolume.devices.opencl._resident import Resident
 from convolume.devices.opencl._tile import LOCAL_BYTES, SUM_REGISTERS, Limits, TileJob, tile_of
 from convolume.execution.in_memory import filter_array
@@ -210,3 +210,14 @@ def test_common_stencils_get_tiles(extents: tuple[int, ...]) -> None:
 def test_what_gets_none(extents: tuple[int, ...], weights: Array | None) -> None:
     """Such stencils are looked up voxel by voxel."""
     assert _tile(extents, Limits(48 * 1024, 256, 100), weights=weights) is None
+
+
+@pytest.mark.parametrize(
+    ("kernel", "line"), [(np.ones((3, 3, 3)), "a work group marches"), (np.ones((3,) * 4), "Any stencil")]
+)
+def test_source_is_that_of_a_gpu(monkeypatch: pytest.MonkeyPatch, kernel: Array, line: str) -> None:
+    """What is shown is what runs there."""
+    monkeypatch.setattr(_device, "traits_of", lambda _: Traits(on_cpu=False, vector_bytes=16, loose_pointers=False))
+    shape = (9,) * kernel.ndim
+    source = rendered_source(available()[0], Stencil.correlate(kernel), shape, ("uint8", "float32"), Precision.SINGLE)
+    assert line in source

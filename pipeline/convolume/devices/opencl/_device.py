@@ -15,13 +15,14 @@ import pyopencl as cl
 
 from convolume.devices import Device, HeldVoxels, Pass
 from convolume.devices.opencl import _memory
+from convolume.devices.opencl._anywhere import anywhere_job
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
 from convolume.devices.opencl._discovery import find, shares_memory, traits_of
 from convolume.devices.opencl._jobs import Job, Numbers, render
 from convolume.devices.opencl._programs import Programs, own_errors
 from convolume.devices.opencl._resident import Residence, Resident, Terms
 from convolume.devices.opencl._strip import StripJob, strip_arguments, strip_job
-from convolume.devices.opencl._tile import Limits, TileJob
+from convolume.devices.opencl._tile import Limits, TileJob, tile_of
 from convolume.devices.opencl._variants import Variants
 from convolume.devices.opencl._walk import WalkJob, walks_of
 from convolume.errors import DeviceError
@@ -182,10 +183,18 @@ class OpenCLDevice(Device):
     ) -> str:
         """Return the source of the program for a stencil; the specialised one where there is one."""
         numbers = self._numbers(np.dtype(dtypes[0]), np.dtype(dtypes[1]), precision)
-        traits = traits_of(find(self.info.identifier))
-        source, out = np.empty(stencil.halo.outer(shape), dtypes[0]), np.empty(shape, dtypes[1])
+        device = find(self.info.identifier)
+        traits, source, out = (
+            traits_of(device),
+            np.empty(stencil.halo.outer(shape), dtypes[0]),
+            np.empty(shape, dtypes[1]),
+        )
+        step = _as_it_lies(stencil, source)
+        if not traits.on_cpu:
+            tile = tile_of(source, [step], out, numbers, _limits_of(device))
+            return render(tile.job if tile else anywhere_job(step, numbers))
         variant = Variants.recalled(self.info, traits).best(stencil, numbers)
-        special = strip_job(_as_it_lies(stencil, source), source, out, numbers, traits, variant)
+        special = strip_job(step, source, out, numbers, traits, variant)
         return render(special or generic_job(stencil, numbers, traits))
 
     def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
@@ -257,6 +266,10 @@ def _as_it_lies(stencil: Stencil, padded: Array) -> Pass:
     return Pass(stencil, tuple(map(np.arange, padded.shape)), 0.0)
 
 
+def _limits_of(device: cl.Device) -> Limits:
+    return Limits(int(device.local_mem_size), int(device.max_work_group_size), int(device.max_compute_units))
+
+
 class _State:
     """What is opened for a device in one process."""
 
@@ -273,7 +286,7 @@ class _State:
             self._context = cl.Context([device])
         self.programs = Programs(self._context, info)
         self._of_thread = threading.local()
-        self._limits = Limits(self.local_bytes, int(device.max_work_group_size), int(device.max_compute_units))
+        self._limits = _limits_of(device)
         self._work: Counter[StripJob | WalkJob | TileJob] = Counter()
 
     @property
