@@ -42,6 +42,6 @@ def join_job(arithmetic: Arithmetic, sources: Sequence[str], target: str) -> Joi
 
 
 def join_axes(target: Laid, parts: Sequence[Laid]) -> npt.NDArray[np.int64]:
-    """Return, for each outer axis from the innermost, its extent, and its pitch in the target and in every part."""
+    """Return, for each axis from the innermost, its extent, and its pitch in the target and in every part."""
     columns = [np.array(target.shape), *(pitches(each) for each in (target, *parts))]
-    return np.stack(columns, axis=1)[-2::-1].astype(np.int64) if len(target.shape) > 1 else np.zeros((0, 0), np.int64)
+    return np.stack(columns, axis=1)[::-1].astype(np.int64)

@@ -178,4 +178,4 @@ def _dense(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 def _voxel_by_voxel(out: Resident) -> Size:
     """Return as many work items as there are voxels, in groups of any size."""
-    return (out.shape[-1], prod(out.shape[:-1])), None
+    return (prod(out.shape),), None

@@ -29,26 +29,22 @@ Roles = tuple[int | None, int | None, int]
 # Extents along b, a and x; the taps of a stencil; where passes along each have weights.
 Planes = tuple[int, ...]
 Form = tuple[tuple[int, int, int], tuple[tuple[int, int, Planes], ...], tuple[tuple[int, ...], ...]]
+# That, the weights one after the other, and the constants of b, a and x.
+Told = tuple[Form, npt.NDArray[np.float64], list[float]]
 
 MAX_UNROLLED_SUMS = 2400
-# Registers of 32 bits that a work item spends on sums: a multiprocessor then holds two groups or more.
+# Registers of 32 bits of a work item: most for its sums, and about what it needs beside sums and loads.
 SUM_REGISTERS, OTHER_REGISTERS = 96, 32
-# What every GPU has, and what leaves room for two groups and more.
+# What every GPU has.
 LOCAL_BYTES, CONSTANT_BYTES = 48 * 1024, 48 * 1024
-# Of a group; where several cost the same the first is taken.
+# Of a group; of shapes that cost the same the first is taken. Only passes, which reach far, gain by large groups.
 WORK_ITEMS, COLUMNS, ROWS = (256, 128, 64, 512), (64, 32, 128, 256), (4, 2, 8, 1)
-# Passes reach far, so that they want groups of more.
 MOST_WORK_ITEMS_OF_STENCILS = 256
-BUSY_WORK_ITEMS = 512
-# Outputs beyond which shapes of groups are not told apart, so that blocks of many sizes share programs.
-LARGE = 256
-# What a multiprocessor of most GPUs has for the groups that it runs at a time.
+# What a multiprocessor of most GPUs has for the groups that it runs at a time, and the work items that keep it busy.
 UNIT_REGISTERS, UNIT_LOCAL_BYTES, UNIT_WORK_ITEMS = 65536, 192 * 1024, 2048
 BUSY_WORK_ITEMS = 512
 # Outputs beyond which shapes of groups are not told apart, so that blocks of many sizes share programs.
 LARGE = 256
-# Groups that keep a processor busy while others wait.
-GROUPS_A_UNIT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,20 +197,18 @@ class Tile:
     arguments : list
         Tables and numbers, behind source and target: weights; where b, a and x read; where each image that they span
         begins in source and target; extents, marches, pitches of the target, and what stands beyond the faces.
-    groups : tuple of int
-        Work groups along x, a and b.
+    groups : int
+        Work groups.
     """
 
     job: TileJob
     arguments: list[Any]
-    groups: tuple[int, int, int]
+    groups: int
 
     @property
-    def size(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        """Work items, and those of a group."""
-        across, along, images = self.groups
-        group = (self.job.columns, self.job.lines, 1)
-        return (across * self.job.columns, along * self.job.lines, images), group
+    def size(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Work items, and those of a group; groups stand in one line, for only that may be as long as it needs."""
+        return (self.groups * self.job.columns, self.job.lines), (self.job.columns, self.job.lines)
 
 
 def tile_of(source: Laid, passes: Sequence[Pass], target: Laid, numbers: Numbers, limits: Limits) -> Tile | None:
@@ -223,32 +217,25 @@ def tile_of(source: Laid, passes: Sequence[Pass], target: Laid, numbers: Numbers
     places, roles = _places(passes, weighed), _roles(weighed, target.shape)
     if places is None or roles is None or any(step.stencil.by_lines for step in passes):
         return None
-    lines: dict[int | None, Pass] = (
-        {axes[0]: step for step, axes in zip(passes, weighed, strict=True)} if len(passes) > 1 else {}
-    )
-    steps = [lines.get(axis) for axis in roles]
+    form, weights, cvals = _of_stencil(passes[0]) if len(passes) == 1 else _of_chain(passes, weighed, roles)
     depth, height, width = (1 if axis is None else target.shape[axis] for axis in roles)
-    form = _form_of_passes(steps) if lines else _form_of(passes[0].stencil)
     job = _job(numbers, form, (_rounded(height), _rounded(width)), limits)
     if job is None:
         return None
     outer = _outer([axis for axis in range(len(places)) if axis not in roles], places, source, target)
-    across, along = job.groups(height, width)
-    segments = _segments(depth, job, across * along * len(outer), limits)
-    to_b, to_a = (0 if axis is None else int(pitches(target)[axis]) for axis in roles[:2])
+    marches = prod(job.groups(height, width)) * len(outer)
+    segments = _segments(depth, job, marches, limits)
     sums = np.dtype(numbers.sum).type
     with np.errstate(over="ignore"):
-        weights = [step.stencil.weights.ravel() if step else np.zeros(1) for step in steps if lines]
-        cvals = [step.cval if step else 0.0 for step in steps] if lines else [passes[0].cval] * 3
         arguments = [
-            np.concatenate(weights or [passes[0].stencil.weights.ravel()]).astype(sums),
+            weights.astype(sums),
             np.concatenate([_offsets(axis, places, source) for axis in roles]),
             outer,
             *map(np.int32, (depth, height, width, segments)),
-            *map(np.int64, (to_b, to_a)),
+            *(np.int64(0 if axis is None else pitches(target)[axis]) for axis in roles[:2]),
             *map(sums, cvals),
         ]
-    return Tile(job, arguments, (across, along, len(outer) * segments))
+    return Tile(job, arguments, marches * segments)
 
 
 def _places(passes: Sequence[Pass], weighed: list[list[int]]) -> list[Indices] | None:
@@ -274,11 +261,14 @@ def _roles(weighed: list[list[int]], shape: tuple[int, ...]) -> Roles | None:
         return None
     if len(weighed) > 1:
         own.reverse()
-    free: list[int | None] = [axis for axis in range(last) if axis not in own]
-    free.sort(key=lambda axis: (shape[axis or 0] > 1, axis), reverse=True)
+    free = sorted(set(range(last)) - set(own), key=lambda axis: (shape[axis] > 1, axis), reverse=True)
     b, a = [*own, *free, None, None][:2]
     # What reaches along x alone needs lines of one plane.
     return (b, a, last) if own else (a, b, last)
+
+
+def _of_stencil(step: Pass) -> Told:
+    return _form_of(step.stencil), step.stencil.weights.ravel(), [step.cval] * 3
 
 
 @lru_cache(maxsize=256)
@@ -291,10 +281,12 @@ def _form_of(stencil: Stencil) -> Form:
     return (b, a, x), tuple((y, x, tuple(np.flatnonzero(filled[:, y, x]).tolist())) for y, x in places), ()
 
 
-def _form_of_passes(steps: list[Pass | None]) -> Form:
-    """Return the extents of passes along b, a and x, and where each has weights."""
-    b, a, x = (step.stencil.weights.ravel() if step else np.zeros(1) for step in steps)
-    return (len(b), len(a), len(x)), (), tuple(tuple(np.flatnonzero(line).tolist()) for line in (b, a, x))
+def _of_chain(passes: Sequence[Pass], weighed: list[list[int]], roles: Roles) -> Told:
+    step_of: dict[int | None, Pass] = {axes[0]: step for step, axes in zip(passes, weighed, strict=True)}
+    steps = [step_of.get(axis) for axis in roles]
+    b, a, x = lines = [step.stencil.weights.ravel() if step else np.zeros(1) for step in steps]
+    form = (len(b), len(a), len(x)), (), tuple(tuple(np.flatnonzero(line).tolist()) for line in lines)
+    return form, np.concatenate(lines), [step.cval if step else 0.0 for step in steps]
 
 
 @lru_cache(maxsize=256)

@@ -17,11 +17,10 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                         __global const long *restrict places, __global const long *restrict starts,
                         sum_t outside, int tap_count, int pair_count, long source_start, long target_start) {
     __global const long *extents = starts + {{ job.ndim }}, *pitches = extents + {{ job.ndim }};
-    long row = get_global_id(1);
-    const long at{{ job.ndim - 1 }} = get_global_id(0);
-{% for axis in range(job.ndim - 2, -1, -1) %}
-    const long at{{ axis }} = row % extents[{{ axis }}];
-    row /= extents[{{ axis }}];
+    long left = get_global_id(0);
+{% for axis in range(job.ndim - 1, -1, -1) %}
+    const long at{{ axis }} = left % extents[{{ axis }}];
+    left /= extents[{{ axis }}];
 {% endfor %}
     source += source_start;
     target += target_start{% for axis in range(job.ndim) %} + at{{ axis }} * pitches[{{ axis }}]{% endfor %};

@@ -3,13 +3,13 @@
 {% set parts = range(job.source_types | length) %}
 #define PART(i) ((target_t)part##i[start##i + place##i])
 
-// `axes` holds, for each outer axis from the innermost, its extent and its pitch in the target and in every part.
+// `axes` holds, for each axis from the innermost, its extent and its pitch in the target and in every part.
 __kernel void correlate(__global target_t *target, {% for type in job.source_types %}__global const {{ type }} *part{{ loop.index0 }}, {% endfor %}
                         __global const long *axes, int axis_count, long start{% for i in parts %}, long start{{ i }}{% endfor %}) {
-    long row = get_global_id(1), place = get_global_id(0){% for i in parts %}, place{{ i }} = place{% endfor %};
+    long left = get_global_id(0), place = 0{% for i in parts %}, place{{ i }} = 0{% endfor %};
     for (int axis = 0; axis < axis_count; axis++, axes += {{ 2 + parts | length }}) {
-        const long at = row % axes[0];
-        row /= axes[0];
+        const long at = left % axes[0];
+        left /= axes[0];
         place += at * axes[1];
 {% for i in parts %}
         place{{ i }} += at * axes[{{ 2 + i }}];

@@ -36,8 +36,13 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
     const int column = get_local_id(0), line = get_local_id(1) * {{ job.rows }};
     const int item = get_local_id(1) * {{ job.columns }} + column;
-    const int first_x = get_group_id(0) * {{ job.outputs_x }}, first_a = get_group_id(1) * {{ job.lines * job.rows }};
-    const int segment = get_group_id(2) % segments, image = get_group_id(2) / segments;
+    // Groups stand in one line: x first, then a, the segments of a march, and images.
+    const int across = (width + {{ job.outputs_x - 1 }}) / {{ job.outputs_x }};
+    const int along = (height + {{ job.lines * job.rows - 1 }}) / {{ job.lines * job.rows }};
+    const int tile_in_plane = get_group_id(0) % (across * along), march = get_group_id(0) / (across * along);
+    const int first_x = tile_in_plane % across * {{ job.outputs_x }};
+    const int first_a = tile_in_plane / across * {{ job.lines * job.rows }};
+    const int segment = march % segments, image = march / segments;
     const int start = (long)depth * segment / segments, stop = (long)depth * (segment + 1) / segments;
     const int x = first_x + column;
     __global const long *places_a = places + depth + {{ extent_b - 1 }};
