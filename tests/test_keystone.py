@@ -6,7 +6,7 @@ whole numbers every sum is exact and results are compared with ``==``; the other
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -22,7 +22,7 @@ from convolume.filters import Filter, make_filter
 from convolume.operations import Sequence, correlations
 from convolume.regions import Region
 from convolume.stores import memory, open_source
-from convolume.testing.evaluation import assert_close, rounding_bound, scipy_is_sound
+from convolume.testing.evaluation import assert_close, evaluate_whole, rounding_bound, scipy_is_sound, transform_bound
 from convolume.testing.filters import context_of
 from convolume.testing.strategies import block_shapes, boundary_modes, cvals, images, kernels, origins, shapes
 
@@ -127,6 +127,31 @@ def result_in_memory(road: Road) -> Any:
     finally:
         memory.drop(name)
         memory.drop(f"{name}-result")
+
+
+@st.composite
+def transformed_roads(draw: st.DrawFn) -> Road:
+    """Draw a run of one dense kernel by the Fourier transform; some voxels are NaN or infinite."""
+    road = draw(roads())
+    kernel = draw(kernels(draw(st.integers(1, min(road.image.ndim, 3))), max_side=7))
+    parameters = {"kernel": kernel.tolist(), "origin": list(draw(origins(kernel.shape))), "method": "fft"}
+    is_float = road.image.dtype.kind == "f"
+    image = draw(images(road.image.shape, dtype=road.image.dtype, finite=not is_float))
+    return replace(road, image=image, steps=({draw(st.sampled_from(["convolve", "correlate"])): parameters},))
+
+
+@given(road=transformed_roads())
+@settings(thorough, max_examples=300)
+def test_transforms_on_the_whole_road_lie_within_their_bound(road: Road) -> None:
+    """From memory to memory, in any blocks; by norms, and NaN stays where it is weighed."""
+    (step,) = road.filters
+    operation = step.operation(context_of(road.image.ndim, mode=road.mode, cval=road.cval))
+    (correlation,) = correlations(operation)
+    finite = np.nan_to_num(road.image.astype(np.float64), posinf=0, neginf=0)
+    sums = np.float64 if road.image.dtype == np.float64 else np.float32
+    bound = transform_bound(correlation, finite, sums)
+    expected = evaluate_whole(operation, road.image)
+    assert_close(result_in_memory(road), expected, np.full(expected.shape, bound), road.strategy)
 
 
 @given(road=roads())

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from convolume.boundary import BoundaryMode, Runs, merge, reach
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from convolume.stencil import Stencil
 
-__all__ = ["Arithmetic", "Combine", "Correlate", "Operation", "Sequence", "correlations", "reach_of", "reach_on_axis"]
+__all__ = [
+    "Arithmetic",
+    "Combine",
+    "Correlate",
+    "Method",
+    "Operation",
+    "Sequence",
+    "correlations",
+    "reach_of",
+    "reach_on_axis",
+    "replaced",
+]
 
 Arithmetic = Literal["add", "subtract", "magnitude"]
+Method = Literal["auto", "direct", "separable", "fft"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +41,16 @@ class Correlate:
         One for every axis; on an axis of extent 1 it has no effect.
     cval : float
         The constant of the constant modes.
+    method : Method
+        How it is weighed, for that changes bits: tap by tap (``direct``), or by the Fourier transform (``fft``).
+        ``auto`` and ``separable`` are wishes, which `convolume.planning.method` settles before anything is done; what
+        is not settled is done directly.
     """
 
     stencil: Stencil
     modes: tuple[BoundaryMode, ...]
     cval: float = 0.0
+    method: Method = "direct"
 
 
 @dataclass(frozen=True)
@@ -88,6 +105,13 @@ def reach_on_axis(
 def merge_axes(*needs: tuple[Runs, ...]) -> tuple[Runs, ...]:
     """Return, axis by axis, the union of what several readers need."""
     return tuple(merge(*axis) for axis in zip(*needs, strict=True))
+
+
+def replaced(operation: Operation, change: Callable[[Correlate], Operation]) -> Operation:
+    """Return a tree with every correlation changed."""
+    if isinstance(operation, Correlate):
+        return change(operation)
+    return replace(operation, operations=tuple(replaced(inner, change) for inner in operation.operations))
 
 
 def correlations(operation: Operation) -> Iterator[Correlate]:

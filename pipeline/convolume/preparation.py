@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convolume import stores
-from convolume.devices._selection import choose_device
+from convolume.devices._selection import choose_device, open_device
 from convolume.errors import InputError
 from convolume.execution.task import BlockJob, StoreJob, Target
 from convolume.filters import FilterContext
@@ -20,17 +20,19 @@ from convolume.numerics import Precision, default_result_dtype, working_dtype
 from convolume.operations import Sequence
 from convolume.planning.blocks import bytes_to_read, checked_block, choose_block_shape
 from convolume.planning.memory import WORKER_BASE_BYTES, BlockMemory, total_halo
+from convolume.planning.method import settled
 from convolume.planning.plan import Plan, PlannedOutput, SharedSteps, StrategyChoice, check_memory, choose_strategy
 from convolume.refusals import blamed_key, check_apart, check_disk, check_figures, check_process_border
 from convolume.regions import BlockGrid
 from convolume.stages import Stages, chain_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from convolume.devices._selection import DeviceChoice
     from convolume.lengths import Length
     from convolume.operations import Operation
+    from convolume.planning.method import MethodChoice
     from convolume.planning.models import OutputSpec, Workflow
     from convolume.planning.plan import Resources
     from convolume.planning.spec import Document
@@ -72,14 +74,14 @@ def prepare(
         stores.check_disk_space(tempfile.gettempdir(), source.staged_bytes)
     # Workers share the machine's cores; each decodes and encodes with its own part of them.
     source.io_threads = max(1, (os.cpu_count() or 1) // resources.workers)
-    job = prepare_job(document, source, device)
+    job, methods = _job(document, source, device)
     targets = job.targets
     sinks = tuple(_sink(document, target, source, crosses_processes=crosses_processes) for target in targets)
     check_apart(document, sinks)
     check_disk(document, sinks)
     check_figures(document, source, sinks)
     store_job = StoreJob(job, source, sinks)
-    return Prepared(document, _plan(document, store_job, resources, device), store_job)
+    return Prepared(document, _plan(document, store_job, resources, device, methods), store_job)
 
 
 def prepare_job(document: Document[Workflow], source: Source, device: DeviceChoice | None = None) -> BlockJob:
@@ -90,14 +92,7 @@ def prepare_job(document: Document[Workflow], source: Source, device: DeviceChoi
     InputError
         A filter does not fit the image.
     """
-    precision = _precision(source, document.model)
-    return BlockJob(
-        image_shape=source.info.shape,
-        targets=tuple(_target(document, name, source) for name in document.model.outputs),
-        precision=precision,
-        working_dtype=working_dtype(source.info.dtype, precision).name,
-        device=(device or choose_device()).info,
-    )
+    return _job(document, source, device or choose_device())[0]
 
 
 def source_options(workflow: Workflow) -> stores.SourceOptions:
@@ -113,6 +108,23 @@ def source_options(workflow: Workflow) -> stores.SourceOptions:
         spacing=tuple(length.value for length in lengths) or None,
         unit=_common_unit(lengths),
     )
+
+
+def _job(
+    document: Document[Workflow], source: Source, device: DeviceChoice
+) -> tuple[BlockJob, tuple[tuple[MethodChoice, ...], ...]]:
+    """Return what is computed on every block, and the methods that were chosen for each output."""
+    precision = _precision(source, document.model)
+    settle = partial(settled, image_shape=source.info.shape, device=open_device(device.info), precision=precision)
+    made = [_target(document, name, source, settle) for name in document.model.outputs]
+    job = BlockJob(
+        image_shape=source.info.shape,
+        targets=tuple(target for target, _ in made),
+        precision=precision,
+        working_dtype=working_dtype(source.info.dtype, precision).name,
+        device=device.info,
+    )
+    return job, tuple(methods for _, methods in made)
 
 
 def _common_unit(lengths: tuple[Length, ...]) -> str | None:
@@ -135,7 +147,12 @@ def _open_source(document: Document[Workflow]) -> Source:
         raise document.mistake(("input", key), str(error)) from None
 
 
-def _target(document: Document[Workflow], name: str, source: Source) -> Target:
+def _target(
+    document: Document[Workflow],
+    name: str,
+    source: Source,
+    settle: Callable[[Operation], tuple[Operation, tuple[MethodChoice, ...]]],
+) -> tuple[Target, tuple[MethodChoice, ...]]:
     workflow, spec, info = document.model, document.model.outputs[name], source.info
     context = FilterContext(
         ndim=info.ndim,
@@ -144,14 +161,18 @@ def _target(document: Document[Workflow], name: str, source: Source) -> Target:
         spacing_um=info.space_spacing_um,
         mode=workflow.mode,
         cval=workflow.cval,
+        method=workflow.method,
         read_array=stores.read_array,
     )
-    operations = []
+    operations: list[Operation] = []
+    methods: list[MethodChoice] = []
     for position, step in enumerate(spec.steps):
         with document.at("outputs", name, "steps", position, step.name):
-            operations.append(step.filter.operation(context))
+            operation, chosen = settle(step.filter.operation(context))
+        operations.append(operation)
+        methods += chosen
     dtype = spec.dtype or (default_result_dtype(info.dtype).name if operations else info.dtype)
-    return Target(name, Sequence(tuple(operations)), np.dtype(dtype).name, spec.overflow)
+    return Target(name, Sequence(tuple(operations)), np.dtype(dtype).name, spec.overflow), tuple(methods)
 
 
 def _sink(document: Document[Workflow], target: Target, source: Source, *, crosses_processes: bool) -> Sink:
@@ -180,7 +201,13 @@ def _precision(source: Source, workflow: Workflow) -> Precision:
     return Precision.DOUBLE if working_dtype(source.info.dtype, wanted) == np.float64 else wanted
 
 
-def _plan(document: Document[Workflow], job: StoreJob, resources: Resources, device: DeviceChoice) -> Plan:
+def _plan(
+    document: Document[Workflow],
+    job: StoreJob,
+    resources: Resources,
+    device: DeviceChoice,
+    methods: tuple[tuple[MethodChoice, ...], ...],
+) -> Plan:
     workflow, blocks, info = document.model, job.blocks, job.source.info
     memory = BlockMemory(
         image_shape=info.shape,
@@ -203,7 +230,7 @@ def _plan(document: Document[Workflow], job: StoreJob, resources: Resources, dev
         input_shape=info.shape,
         input_dtype=info.dtype,
         axes=tuple(axis.name for axis in info.axes),
-        outputs=tuple(map(_planned_output, workflow.outputs.values(), blocks.targets, job.sinks)),
+        outputs=tuple(map(_planned_output, workflow.outputs.values(), blocks.targets, job.sinks, methods)),
         shared=_shared_steps(workflow.outputs, blocks.targets),
         strategy=strategy,
         block_shape_voxels=block,
@@ -219,7 +246,7 @@ def _plan(document: Document[Workflow], job: StoreJob, resources: Resources, dev
         device_reason=device.reason,
         precision=blocks.precision.value,
         working_dtype=blocks.working_dtype,
-        notes=(*info.notes, *_staging_note(job.source)),
+        notes=(*info.notes, *_staging_note(job.source), *_transform_note(methods)),
     )
 
 
@@ -230,7 +257,17 @@ def _staging_note(source: Source) -> tuple[str, ...]:
     return (f"{source.path} is unpacked once, to a temporary file of {size}",)
 
 
-def _planned_output(spec: OutputSpec, target: Target, sink: Sink) -> PlannedOutput:
+def _transform_note(methods: tuple[tuple[MethodChoice, ...], ...]) -> tuple[str, ...]:
+    if not any(choice.name == "fft" for of_output in methods for choice in of_output):
+        return ()
+    note = (
+        "by the Fourier transform the last bits of a result depend on the blocks, and a block that holds NaN or "
+        "infinite voxels takes several times as long"
+    )
+    return (note,)
+
+
+def _planned_output(spec: OutputSpec, target: Target, sink: Sink, methods: tuple[MethodChoice, ...]) -> PlannedOutput:
     finest = sink.levels[0]
     return PlannedOutput(
         name=target.name,
@@ -242,6 +279,7 @@ def _planned_output(spec: OutputSpec, target: Target, sink: Sink) -> PlannedOutp
         shards=finest.shards,
         level_shapes=tuple(level.shape for level in sink.levels),
         bytes_written=sink.size_bytes,
+        methods=methods,
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from convolume import stores
 from convolume.clusters import Cluster, ClusterSettings
 from convolume.devices._selection import choose_device
+from convolume.devices._transform import THREADS_VARIABLE
 from convolume.errors import RunError
 from convolume.execution.pyramid import display_windows, drive_pyramid, pyramid_block_count
 from convolume.execution.windows import drive_windows
@@ -153,7 +154,8 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
     )
     cores = max(1, (os.cpu_count() or 1) // settings.workers)
     backend = load_member("devices", device.info.backend)
-    settings = settings.with_environment(backend.worker_environment(device.info, cores))
+    of_device = backend.worker_environment(device.info, cores)
+    settings = settings.with_environment({**of_device, THREADS_VARIABLE: str(cores)})
     worker_memory_bytes = settings.memory_bytes // settings.workers
     resources = Resources(kind, settings.workers, settings.threads_per_worker, worker_memory_bytes)
     return _Site(resources, device, kind != "in_process", settings)

@@ -64,7 +64,9 @@ class Volume:
     _holder: Any = None
 
     @classmethod
-    def open(cls, path: str, *, mode: str = "reflect", cval: float = 0.0, **selection: Any) -> Volume:
+    def open(
+        cls, path: str, *, mode: str = "reflect", cval: float = 0.0, method: str = "auto", **selection: Any
+    ) -> Volume:
         """Open an image in any format that Convolume reads; no voxel is read.
 
         Parameters
@@ -73,6 +75,8 @@ class Volume:
             A file, a folder, or a scheme such as ``sample:mni152-t1``.
         mode, cval
             Boundary mode and constant for filters that name none of their own.
+        method : {'auto', 'direct', 'separable', 'fft'}
+            How dense kernels are weighed, for filters that do not say.
         **selection
             What a workflow's ``input:`` takes: `level`, `channel`, `time`, `region` (``{"z": (10, 60)}``),
             `axes` (``"zyx"``), `spacing` (``"0.5 um"``).
@@ -88,10 +92,11 @@ class Volume:
                 "outputs": {"unused": {"path": _name("unused")}},
                 "mode": str(mode),
                 "cval": cval,
+                "method": method,
             }
         ).model
         source = stores.open_source(workflow.input.path, source_options(workflow))
-        settings = {"mode": str(workflow.mode), "cval": workflow.cval}
+        settings = {"mode": str(workflow.mode), "cval": workflow.cval, "method": workflow.method}
         return cls(workflow.input.model_dump(exclude_defaults=True), source, (), settings)
 
     @classmethod
@@ -103,6 +108,7 @@ class Volume:
         axes: str | None = None,
         mode: str = "reflect",
         cval: float = 0.0,
+        method: str = "auto",
     ) -> Volume:
         """Make a Volume of a NumPy or dask array; nothing is copied.
 
@@ -116,6 +122,8 @@ class Volume:
             Their names, such as ``"czyx"``; the last of ``tczyx`` where nothing is given.
         mode, cval
             Boundary mode and constant for filters that name none of their own.
+        method : {'auto', 'direct', 'separable', 'fft'}
+            How dense kernels are weighed, for filters that do not say.
         """
         is_dask = type(array).__module__.startswith("dask.array")
         family, path = (lazy, _name("volume", "lazy")) if is_dask else (memory, _name("volume"))
@@ -125,7 +133,7 @@ class Volume:
         weakref.finalize(holder, family.drop, name)
         spacing = spacing.tolist() if isinstance(spacing, np.ndarray | np.generic) else spacing
         selection = {key: value for key, value in (("axes", axes), ("spacing", spacing)) if value is not None}
-        opened = cls.open(path, mode=mode, cval=cval, **selection)
+        opened = cls.open(path, mode=mode, cval=cval, method=method, **selection)
         return replace(opened, _holder=holder)
 
     @property

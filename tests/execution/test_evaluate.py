@@ -1,5 +1,7 @@
 """Operations on patches give the bits that they give on the whole image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,14 +10,15 @@ from hypothesis import strategies as st
 import convolume
 from convolume.boundary import BoundaryMode
 from convolume.devices import Device
+from convolume.devices import _transform as tiles
 from convolume.devices._selection import open_device
 from convolume.execution import evaluate as module
 from convolume.execution.evaluate import Patch, Work, evaluate
 from convolume.execution.in_memory import filter_array, whole_runs
-from convolume.numerics import Precision
+from convolume.numerics import Precision, working_dtype
 from convolume.operations import Arithmetic, Combine, Correlate, Sequence, reach_of
 from convolume.stencil import Stencil
-from convolume.testing.evaluation import assert_close, evaluate_whole, rounding_bound
+from convolume.testing.evaluation import assert_close, evaluate_whole, rounding_bound, transform_bound
 from convolume.testing.strategies import chains, correlations, images, operations, regions, shapes
 
 
@@ -108,3 +111,24 @@ def test_doing_nothing_copies_nothing(device: Device) -> None:
     result = evaluate(work, Sequence(), Patch(image, runs), runs)
     assert np.shares_memory(result, image)
     assert result.dtype == np.int64
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.sampled_from([1, 60, 400, 2**25]), st.sampled_from(["float32", "float64", "uint8", "float16"]))
+def test_transforms_lie_within_their_bound(device: Device, data: st.DataObject, points: int, dtype: str) -> None:
+    """In tiles of any size, in mixed modes, any parity and origin, anywhere in the image; NaN stays local."""
+    shape = data.draw(shapes(max_side=12))
+    step = replace(data.draw(correlations(len(shape), 6)), method="fft")
+    image = data.draw(images(shape, finite=not dtype.startswith("f"), dtype=dtype))
+    region = data.draw(regions(shape))
+    wanted = tuple(((a, b),) for a, b in zip(region.start, region.stop, strict=True))
+    precision = Precision.DOUBLE if dtype == "float64" else Precision.SINGLE
+    sums = working_dtype(dtype, precision)
+    work = Work(device, precision, sums, shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "_TILE_POINTS", points)
+        patch.setattr(tiles, "_TILE_POINTS_OF_PLANES", points)
+        actual = evaluate(work, step, Patch(image, whole_runs(shape)), wanted)
+    bound = transform_bound(step, np.nan_to_num(image.astype(np.float64), posinf=0, neginf=0), sums)
+    expected = evaluate_whole(step, image)[region.slices]
+    assert_close(actual, expected, np.full(expected.shape, bound))

@@ -11,8 +11,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import ndimage as truth
 
+import convolume
 from convolume import ndimage
+from convolume.devices.numpy import NumpyDevice
 from convolume.errors import InputError
+from convolume.records import MethodSpeeds
 from convolume.testing.evaluation import scipy_is_sound
 from convolume.testing.strategies import block_shapes, boundary_modes, origins, shapes
 
@@ -304,3 +307,34 @@ def test_an_infinite_weight_is_refused() -> None:
     """Here scipy goes on."""
     with pytest.raises(InputError, match="weights must be finite"):
         ndimage.convolve(IMAGE, BOX * np.inf)
+
+
+class Quick(NumpyDevice):
+    """A device to which the Fourier transform, or going axis by axis, is the quickest always."""
+
+    speeds = MethodSpeeds(pass_ns=1.0, tap_ns=1.0, special_tap_ns=1.0, walk_ns=1.0, point_ns=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint16", "complex64"])
+def test_floats_take_the_quickest_way_and_integers_stay_exact(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the same choice as workflows, for NumPy and for dask."""
+    device = Quick(convolume.choose_device("numpy").info)
+    monkeypatch.setattr("convolume.ndimage._weighing.open_device", lambda _: device)
+    monkeypatch.setattr("convolume.execution.task.open_device", lambda _: device)
+    monkeypatch.setattr("convolume.planning.method._FEWEST_SUMS", 0)
+    taken: list[str] = []
+    monkeypatch.setattr(Quick, "correlate", lambda *args: taken.append("sum") or NumpyDevice.correlate(*args))
+    by_transform = NumpyDevice.correlate_by_transform
+    monkeypatch.setattr(Quick, "correlate_by_transform", lambda *args: taken.append("transform") or by_transform(*args))
+    generator = np.random.default_rng(3)
+    image, kernel = _voxels(generator, (14, 15, 16), np.dtype(dtype)), generator.random((4, 3, 5))
+    case = Case("convolve", image, kernel, {"mode": "mirror"})
+    for given_image in (image, da.from_array(image, chunks=9)):
+        taken.clear()
+        actual, expected = np.asarray(case.actual(given_image)), case.expected()
+        if dtype == "uint16":
+            np.testing.assert_array_equal(actual, expected)
+        else:
+            largest = float(np.abs(expected).max())
+            np.testing.assert_allclose(actual, expected, atol=20 * np.finfo(dtype).eps * largest)
+        assert set(taken) == {"sum" if dtype == "uint16" else "transform"}

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convolume.devices._selection import DeviceChoice
+from convolume.planning.method import MethodChoice
 from convolume.planning.plan import SharedSteps
 from convolume.records import DeviceInfo
 from convolume.report.texts import devices_text, plan_text, summary
@@ -62,6 +63,14 @@ def test_a_plan_tells_what_is_done_once(plan: Plan) -> None:
         "gaussian, then sobel: once for a, b a part of laplace: once for b, c"
     )
     assert "shared" not in plan_text(plan)
+
+
+def test_a_plan_tells_how_kernels_are_weighed_and_why(plan: Plan) -> None:
+    """Below the output that they make."""
+    choice = MethodChoice((9, 11, 13), "fft", "about 12 ns a voxel", (("direct", "about 99 ns a voxel"),))
+    text = plan_text(replace(plan, outputs=(replace(plan.outputs[0], methods=(choice,)),)))
+    told = "9 x 11 x 13 weights: fft because: about 12 ns a voxel not direct: about 99 ns a voxel"
+    assert section(text, "sum").endswith(told)
 
 
 def test_one_worker_is_not_each(plan: Plan) -> None:

@@ -8,88 +8,28 @@ variables that a worker process needs *before* it starts. It may offer ``measure
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from math import prod
-from typing import TYPE_CHECKING, Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+
+from convolume.devices._held import Array, HeldVoxels, Voxels
+from convolume.devices._method_speeds import method_speeds
+from convolume.devices._pass import Pass
+from convolume.devices._transform import THREADS_VARIABLE
+from convolume.numerics import Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from convolume.numerics import Precision
-    from convolume.operations import Arithmetic
-    from convolume.records import DeviceInfo
+    import numpy.typing as npt
+
+    from convolume.records import DeviceInfo, MethodSpeeds
     from convolume.stencil import Stencil
 
 __all__ = ["Device", "HeldVoxels", "Pass", "Voxels"]
-
-Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One correlation, with where what it reads stands: faces are filled by looking a place up, not by copies.
-
-    Parameters
-    ----------
-    stencil : Stencil
-        As many axes as the voxels.
-    places : tuple of numpy.ndarray
-        For each axis, where each voxel that the pass reads stands in the array, `OUTSIDE` where the constant stands: as
-        many as there are outputs on this axis, and ``extent - 1`` of the stencil.
-    cval : float
-        The constant.
-    """
-
-    stencil: Stencil
-    places: tuple[npt.NDArray[np.intp], ...]
-    cval: float
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of what the pass gives."""
-        return tuple(len(axis) - extent + 1 for axis, extent in zip(self.places, self.stencil.shape, strict=True))
-
-
-class HeldVoxels(ABC):
-    """Voxels in a device's own memory, or a box of them: what is done with them stays there until they are fetched.
-
-    They are used by the thread that made them.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the voxels."""
-        return prod(self.shape) * self.dtype.itemsize
-
-    @abstractmethod
-    def __getitem__(self, box: tuple[slice, ...]) -> Self:
-        """Return a box of the voxels, one slice with steps of 1 for each axis, as a view."""
-
-    @abstractmethod
-    def __setitem__(self, box: tuple[slice, ...], voxels: Any) -> None:
-        """Copy voxels of the same device to a box of these, cast as C does."""
-
-    @abstractmethod
-    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Self:
-        """Return new voxels beside these, with anything in them."""
-
-    @abstractmethod
-    def joined(self, arithmetic: Arithmetic, others: Sequence[Any], dtype: np.dtype[Any]) -> Self:
-        """Return the arithmetic of these and others of the same shape, done in a floating-point dtype."""
-
-    @abstractmethod
-    def fetch(self, out: Array | None = None) -> Array:
-        """Return the voxels in the host's memory, in `out` where it is given."""
-
-
-Voxels = Array | HeldVoxels
 
 
 class Device(ABC):
@@ -166,4 +106,57 @@ class Device(ABC):
             copies and goes pass by pass.
         """
         del voxels, passes, out, precision
+        return False
+
+    def correlate_by_transform(
+        self,
+        read: Callable[[tuple[slice, ...]], npt.NDArray[Any]],
+        stencil: Stencil,
+        out: npt.NDArray[Any],
+        precision: Precision,
+    ) -> None:
+        """Write what `correlate` writes, by the Fourier transform; on the host, where a device does not know better.
+
+        Parameters
+        ----------
+        read : callable
+            Returns a part of the padded input, given as slices in its coordinates; what it returned may change when
+            the same thread calls it again. It may be called from several threads.
+        stencil : Stencil
+            As many axes as `out`.
+        out : numpy.ndarray
+            As of `correlate`, float32 or float64.
+        precision : Precision
+            ``single`` transforms in float32, ``double`` in float64.
+
+        Notes
+        -----
+        A voxel lies within 4·ε·log2(2N)·‖weights‖·‖padded‖ of the exact sum (2-norms of the tile, N points of its
+        transform; Higham, *Accuracy and Stability of Numerical Algorithms*, 24.1). Its last bits depend on the tile
+        that it is in. NaN and infinities reach the voxels that weigh them and no more, as in `correlate`.
+        """
+        # scipy.fft takes a fifth of a second to load: not before something is transformed.
+        from convolume.devices._sweeps import correlate_by_transform  # noqa: PLC0415
+
+        dtype = np.float32 if precision is Precision.SINGLE else np.float64
+        correlate_by_transform(read, stencil, out, dtype, self.transform_threads)
+
+    @property
+    def transform_threads(self) -> int:
+        """Threads of the host that transforms take: a worker process has its share of the machine."""
+        most = int(os.environ.get(THREADS_VARIABLE) or os.cpu_count() or 1)
+        return min(self.info.compute_units, most) if self.info.kind == "cpu" else most
+
+    @cached_property
+    def speeds(self) -> MethodSpeeds:
+        """What the methods take here, measured in about a second when a device is first asked."""
+        return method_speeds(self)
+
+    def prepared(self) -> Device:
+        """Return this device, ready to make a program for every stencil at once, as it does where that pays."""
+        return self
+
+    def prepares(self, stencils: Sequence[Stencil], voxels: int) -> bool:
+        """Say whether so many voxels of output are reason enough for a program that is made for these passes."""
+        del stencils, voxels
         return False

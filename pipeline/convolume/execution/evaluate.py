@@ -19,6 +19,7 @@ import numpy.typing as npt
 from convolume.arrays import new_array
 from convolume.boundary import OUTSIDE, Runs, longest_run, positions_in, runs_length, source_indices
 from convolume.devices import Pass
+from convolume.devices._transform import transform_tile
 from convolume.numerics import Precision
 from convolume.operations import Arithmetic, Correlate, Operation, Sequence, reach_of
 from convolume.regions import BlockGrid
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convolume.devices import Device, Voxels
+    from convolume.stencil import Stencil
 
 __all__ = ["Patch", "Work", "boxes_of", "evaluate", "fetched", "join"]
 
@@ -121,8 +123,8 @@ def _walk_axes(
     steps = [step for step in sequence.operations if isinstance(step, Correlate)]
     axes = [axis for step in steps for axis, extent in enumerate(step.stencil.shape) if extent > 1]
     is_fitting = 1 < len(steps) == len(sequence.operations) == len(axes) == len(set(axes))
-    if any(step.stencil.by_lines for step in steps):
-        # Lines are summed in an order of their own.
+    if any(step.stencil.by_lines or step.method == "fft" for step in steps):
+        # Lines are summed in an order of their own, transforms in none.
         return None
     # Two steps, two axes: an axis each, or both with one and none with the other.
     if not is_fitting or any(step.stencil.shape[axis] == 1 for step, axis in zip(steps, axes, strict=True)):
@@ -231,15 +233,40 @@ def _correlate_box(work: Work, operation: Correlate, patch: Patch, box: Box, out
     """Weigh one box: where nothing is to be filled on the patch itself, else on filled copies."""
     stencil = operation.stencil
     places = _places(work, operation, patch, box)
+    if operation.method == "fft":
+        _transform_box(work, operation, patch, places, out)
+        return
     voxels, step = patch.voxels, Pass(stencil, places, operation.cval)
     is_done = work.device.correlate_passes(voxels, [step], out, work.precision)
     if is_done or not (isinstance(voxels, np.ndarray) and isinstance(out, np.ndarray)):
         return
-    margins = [extent - 1 for extent in stencil.shape]
-    for part in _parts(places, margins, out.shape):
-        needed = [p[s.start : s.stop + margin] for p, s, margin in zip(places, part, margins, strict=True)]
-        padded = _gather(voxels, needed, operation.cval, work.precision)
+    for part in _parts(places, [extent - 1 for extent in stencil.shape], out.shape):
+        padded = _gather(voxels, _needed(places, part, stencil), operation.cval, work.precision)
         work.device.correlate(padded, stencil, out[part], work.precision)
+
+
+def _transform_box(work: Work, operation: Correlate, patch: Patch, places: tuple[Indices, ...], out: Voxels) -> None:
+    """Weigh one box by the Fourier transform, in tiles; a part of a tile is filled when the device reads it.
+
+    Transforms are done on the host: what a device holds goes there and back.
+    """
+    stencil, voxels = operation.stencil, fetched(patch.voxels)
+    result = out if isinstance(out, np.ndarray) else new_array(out.shape, out.dtype)
+    for _, tile in BlockGrid(out.shape, transform_tile(out.shape, stencil.shape)):
+        needed = _needed(places, tile.slices, stencil)
+
+        def read(part: tuple[slice, ...], needed: list[Indices] = needed) -> Array:
+            chosen = [place[of_axis] for place, of_axis in zip(needed, part, strict=True)]
+            return _gather(voxels, chosen, operation.cval, work.precision)
+
+        work.device.correlate_by_transform(read, stencil, result[tile.slices], work.precision)
+    if result is not out:
+        out[(slice(None),) * result.ndim] = work.device.hold(result, result.dtype)
+
+
+def _needed(places: tuple[Indices, ...], part: tuple[slice, ...], stencil: Stencil) -> list[Indices]:
+    """Return where what a part of the output reads stands, axis by axis."""
+    return [p[s.start : s.stop + extent - 1] for p, s, extent in zip(places, part, stencil.shape, strict=True)]
 
 
 def _parts(places: tuple[Indices, ...], margins: list[int], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from convolume.operations import Operation
+    from convolume.operations import Method, Operation
 
 __all__ = ["Filter", "FilterContext", "filter_class", "make_filter"]
 
@@ -42,6 +42,8 @@ class FilterContext:
         Voxel size on each of `axes`; None where it is not known.
     mode, cval
         Boundary of the workflow, for filters that name none of their own.
+    method : Method
+        The workflow's, for dense kernels whose filter names none of its own.
     read_array : callable, optional
         Gives the voxels of a kernel file; filters open no files.
     axis_names : tuple of str, optional
@@ -53,6 +55,7 @@ class FilterContext:
     spacing_um: tuple[float | None, ...]
     mode: BoundaryMode = BoundaryMode.REFLECT
     cval: float = 0.0
+    method: Method = "direct"
     read_array: Callable[[str], npt.NDArray[Any]] | None = None
     axis_names: tuple[str, ...] = ()
 

@@ -11,6 +11,7 @@ from convolume.filters._fields import read_integers, write_integers
 from convolume.filters._kernels import Kernel, kernel_weights
 from convolume.filters._passes import over_last_axes
 from convolume.filters._reference import scipy_result
+from convolume.operations import Method  # noqa: TC001 - pydantic reads it when the class is made
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,8 @@ class KernelFilter(Filter):
     """Shift of the kernel in voxels, one for all axes of the kernel or one an axis."""
     normalize: Annotated[bool, Field(strict=True)] = False
     """Divide the weights by their sum."""
+    method: Method | None = None
+    """How the kernel is weighed: `auto`, `direct`, `separable` or `fft`; the workflow's where none is named."""
 
     @classmethod
     def examples(cls) -> tuple[dict[str, Any], ...]:
@@ -51,7 +54,9 @@ class KernelFilter(Filter):
 
     def _operation(self, context: FilterContext, make: Callable[..., Stencil]) -> Operation:
         weights = kernel_weights(self.kernel, context, normalize=self.normalize)
-        return over_last_axes(make(weights, self.origin), context, self.boundary(context))
+        return over_last_axes(
+            make(weights, self.origin), context, self.boundary(context), self.method or context.method
+        )
 
     def _reference(self, function: str, image: npt.NDArray[Any], context: FilterContext) -> npt.NDArray[Any]:
         weights = kernel_weights(self.kernel, context, normalize=self.normalize)

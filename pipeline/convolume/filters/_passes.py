@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
     from convolume.boundary import BoundaryMode
     from convolume.filters import FilterContext
+    from convolume.operations import Method
 
 __all__ = ["one_axis_passes", "over_last_axes"]
 
 
-def over_last_axes(stencil: Stencil, context: FilterContext, boundary: tuple[BoundaryMode, float]) -> Correlate:
+def over_last_axes(
+    stencil: Stencil, context: FilterContext, boundary: tuple[BoundaryMode, float], method: Method = "direct"
+) -> Correlate:
     """Return the correlation of a stencil over the last of the filtered axes, all of them filled once."""
     mode, cval = boundary
     axes = context.axes[len(context.axes) - stencil.ndim :]
-    return Correlate(stencil.on_axes(axes, context.ndim), (mode,) * context.ndim, cval)
+    return Correlate(stencil.on_axes(axes, context.ndim), (mode,) * context.ndim, cval, method)
 
 
 def one_axis_passes(

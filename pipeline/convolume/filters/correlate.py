@@ -31,6 +31,8 @@ class Correlate(KernelFilter):
         ``-(size // 2) … (size - 1) // 2``.
     normalize : bool
         Divide the weights by their sum.
+    method : {'auto', 'direct', 'separable', 'fft'}, optional
+        How the kernel is weighed; the workflow's method where none is named.
     mode, cval
         Boundary mode and its constant; the workflow's where none is named.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from convolume.filters import Filter, FilterContext
 from convolume.filters._fields import Lengths, write_lengths
 from convolume.filters.correlate import Correlate
+from convolume.operations import Method  # noqa: TC001 - pydantic reads it when the class is made
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,6 +25,8 @@ class MeanBall(Filter):
     radius : float, str or sequence
         Radius in voxels (``2``) or as a length (``"1.5 um"``), one for all filtered axes, or one an axis, which makes
         an ellipsoid; with fewer entries than axes it works over the last ones. Voxels at the radius itself count.
+    method : {'auto', 'direct', 'fft'}, optional
+        How the ball is weighed; the workflow's method where none is named.
     mode, cval
         Boundary mode and its constant; the workflow's where none is named.
 
@@ -43,6 +46,8 @@ class MeanBall(Filter):
 
     radius: Lengths
     """Radius in voxels or as a length (``1.5 um``), one for all filtered axes or one an axis."""
+    method: Method | None = None
+    """How the ball is weighed: `auto`, `direct` or `fft`; the workflow's where none is named."""
 
     @classmethod
     def examples(cls) -> tuple[dict[str, Any], ...]:
@@ -59,4 +64,4 @@ class MeanBall(Filter):
 
     def _correlate(self) -> Correlate:
         ball = {"ball": write_lengths(self.radius)}
-        return Correlate(kernel=ball, normalize=True, mode=self.mode, cval=self.cval)
+        return Correlate(kernel=ball, normalize=True, method=self.method, mode=self.mode, cval=self.cval)

@@ -218,7 +218,7 @@ class _Laid:
     def operation(self, kernel: Array, cval: float) -> Correlate:
         """Return the correlation with a real kernel."""
         stencil = self._stencil(kernel)
-        return Correlate(stencil, (self.mode,) * stencil.ndim, cval)
+        return Correlate(stencil, (self.mode,) * stencil.ndim, cval, "auto")
 
     def _stencil(self, kernel: Array) -> Stencil:
         """Return the kernel made ready for all axes of the image."""

@@ -17,6 +17,7 @@ from convolume.execution.in_memory import filter_array
 from convolume.ndimage._arguments import is_dask
 from convolume.numerics import Precision
 from convolume.operations import Correlate, Operation, Sequence
+from convolume.planning.method import settled
 from convolume.stencil import Stencil
 
 if TYPE_CHECKING:
@@ -69,28 +70,26 @@ class Weighing:
         if 0 in image.shape or operation == Sequence():
             with np.errstate(all="ignore"):
                 return image.astype(dtype)
+        _check_shape(image.shape)
+        device = open_device(_device(precision))
+        operation, _ = settled(operation, image.shape, device, precision)
         # A single number is a line of one voxel.
         voxels = image if image.ndim else image.reshape(1)
         if is_dask(image):
-            return self._apply_lazily(voxels, operation, dtype, precision).reshape(image.shape)
+            return self._apply_lazily(voxels, operation, dtype, precision, device.info).reshape(image.shape)
         usable = out is not None and out.ndim > 0 and not np.may_share_memory(image, out)
-        result = filter_array(
-            voxels, operation, open_device(_device(precision)), precision, dtype, out if usable else None
-        )
+        result = filter_array(voxels, operation, device, precision, dtype, out if usable else None)
         return result.reshape(image.shape) if image.ndim == 0 else result
 
     def _apply_lazily(
-        self, image: da.Array, operation: Operation, dtype: np.dtype[Any], precision: Precision
+        self, image: da.Array, operation: Operation, dtype: np.dtype[Any], precision: Precision, device: DeviceInfo
     ) -> da.Array:
         # dask is loaded for its own arrays only.
         from convolume.execution.overlap import filter_lazily  # noqa: PLC0415
         from convolume.execution.task import BlockJob, Target  # noqa: PLC0415
 
-        if np.isnan(image.shape).any():
-            message = f"the dask array's shape {image.shape} is not known: call `compute_chunk_sizes()` on it first"
-            raise InputError(message)
         target = Target(self.name, operation, dtype.name)
-        return filter_lazily(image, BlockJob(image.shape, (target,), precision, dtype.name, _device(precision)))
+        return filter_lazily(image, BlockJob(image.shape, (target,), precision, dtype.name, device))
 
 
 @dataclass(frozen=True)
@@ -130,6 +129,12 @@ def joined(real: Any, imaginary: Any, dtype: np.dtype[Any]) -> Any:
     result = new_array(real.shape, dtype)
     result.real, result.imag = real, imaginary
     return result
+
+
+def _check_shape(shape: tuple[float, ...]) -> None:
+    if np.isnan(shape).any():
+        message = f"the dask array's shape {shape} is not known: call `compute_chunk_sizes()` on it first"
+        raise InputError(message)
 
 
 def _precision(source: np.dtype[Any], target: np.dtype[Any]) -> Precision:

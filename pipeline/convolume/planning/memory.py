@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from convolume.devices._transform import Transform, transform_tile
 from convolume.operations import Combine, Correlate, Operation, Sequence, correlations
 from convolume.regions import Halo
 from convolume.stages import Stages
@@ -69,7 +70,16 @@ class BlockMemory:
             parts = [self._filter_bytes(branch, block_shape) for branch in operation.operations]
             return max(parts) + len(parts) * prod(block_shape) * self.working_itemsize
         steps = len(operation.operations) if isinstance(operation, Sequence) else 1
-        return voxels * self.working_itemsize * (3 if steps > 1 else 2)
+        transforming = max(self._transform_bytes(step, block_shape) for step in (*correlations(operation), None))
+        return voxels * self.working_itemsize * (3 if steps > 1 else 2) + transforming
+
+    def _transform_bytes(self, step: Correlate | None, block_shape: tuple[int, ...]) -> int:
+        """Return the bytes of a tile's and its kernel's Fourier transform."""
+        if step is None or step.method != "fft":
+            return 0
+        kernel = step.stencil.shape
+        single_bytes = Transform(transform_tile(block_shape, kernel), kernel).scratch_bytes
+        return single_bytes * self.working_itemsize // np.dtype(np.float32).itemsize
 
 
 def total_halo(operation: Operation, ndim: int) -> Halo:

@@ -32,6 +32,7 @@ from convolume.boundary import BoundaryMode
 from convolume.errors import InputError, did_you_mean
 from convolume.filters import Filter, filter_class
 from convolume.lengths import Length
+from convolume.operations import Method  # noqa: TC001 - pydantic reads it when the class is made
 from convolume.planning.contradictions import contradictions
 from convolume.registry import member_names
 
@@ -313,6 +314,8 @@ class Workflow(_Part):
     """How blocks are driven."""
     precision: Literal["single", "double"] = "single"
     """How sums are kept."""
+    method: Method = "auto"
+    """How dense kernels are weighed, for steps that do not say."""
     block: Shape | None = None
     """Extents of a block in voxels; chosen by the plan where none is named."""
     figures: tuple[FigureSpec, ...] = ()

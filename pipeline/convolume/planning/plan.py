@@ -11,6 +11,7 @@ from convolume.regions import BlockGrid, Halo
 
 if TYPE_CHECKING:
     from convolume.planning.memory import BlockMemory
+    from convolume.planning.method import MethodChoice
     from convolume.records import DeviceInfo
 
 __all__ = [
@@ -49,6 +50,7 @@ class PlannedOutput:
     shards: tuple[int, ...] | None
     level_shapes: tuple[tuple[int, ...], ...]
     bytes_written: int
+    methods: tuple[MethodChoice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from convolume.devices._selection import DeviceChoice
+    from convolume.planning.method import MethodChoice
     from convolume.planning.plan import Plan, PlannedOutput, SharedSteps
     from convolume.records import DeviceInfo, OutputRecord, RunRecord, VariantRecord
 
@@ -189,7 +190,13 @@ def _planned_lines(output: PlannedOutput, axes: tuple[str, ...]) -> list[str]:
         f"{', then '.join(output.steps) or 'a copy'}; {halo_text(output.halo_voxels, axes)}",
         f"{output.dtype}, {levels}, {bytes_text(output.bytes_written)}",
         f"chunks of {shape_text(output.chunks)}{shards}",
+        *(line for choice in output.methods for line in _method_lines(choice)),
     ]
+
+
+def _method_lines(choice: MethodChoice) -> list[str]:
+    chosen, *reasons = _chosen(choice.name, choice.reason, choice.rejected)
+    return [f"{shape_text(choice.kernel_shape)} weights: {chosen}", *reasons]
 
 
 def _written_lines(output: OutputRecord) -> list[str]:

@@ -22,7 +22,7 @@ from convolume.devices._selection import list_devices, open_device
 from convolume.numerics import Precision, truncate_like_scipy
 from convolume.operations import Correlate
 from convolume.stencil import Stencil
-from convolume.testing.evaluation import assert_close, rounding_bound
+from convolume.testing.evaluation import assert_close, rounding_bound, transform_bound
 from convolume.testing.strategies import kernels, origins
 
 if TYPE_CHECKING:
@@ -243,6 +243,33 @@ class TestEveryDevice:
                 touched[target] = True
         actual = correlated(device, padded, stencil, Precision.SINGLE)
         np.testing.assert_array_equal(~np.isfinite(actual), touched)
+
+    @_SETTINGS
+    @given(
+        case=_cases(),
+        precision=st.sampled_from([Precision.SINGLE, Precision.DOUBLE]),
+        specials=st.lists(st.sampled_from([np.nan, np.inf, -np.inf, 1e38]), max_size=3),
+    )
+    def test_transforms_are_sums(
+        self,
+        device: Device,
+        case: tuple[Stencil, tuple[int, ...], int],
+        precision: Precision,
+        specials: list[float],
+    ) -> None:
+        """By norms in their bound, voxels near the largest float32 included; NaN and inf are where sums have them."""
+        stencil, shape, seed = case
+        dtype = np.float32 if precision is Precision.SINGLE else np.float64
+        padded = _reals(shape, seed).astype(dtype)
+        generator = np.random.default_rng(seed)
+        for value in specials:
+            padded[tuple(generator.integers(shape))] = value
+        out = np.empty(stencil.halo.inner(shape), np.float64)
+        device.correlate_by_transform(lambda part: padded[part], stencil, out, precision)
+        expected = reference(padded.astype(np.float64), stencil)
+        finite = np.where(np.isfinite(padded), padded, 0.0)
+        unfilled = Correlate(Stencil.correlate(stencil.weights), (BoundaryMode.CONSTANT,) * stencil.ndim)
+        assert_close(out, expected, np.full(out.shape, transform_bound(unfilled, finite, dtype)))
 
     @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "uint16", "int16", "float16", "float32", ">f4", ">i2"])
     def test_reads_every_dtype_that_float32_holds(self, device: Device, dtype: str) -> None:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from convolume.operations import Operation
     from convolume.stencil import Stencil
 
-__all__ = ["assert_close", "evaluate_whole", "fill_faces", "rounding_bound", "scipy_is_sound", "tap_count"]
+__all__ = [
+    "assert_close",
+    "evaluate_whole",
+    "fill_faces",
+    "rounding_bound",
+    "scipy_is_sound",
+    "tap_count",
+    "transform_bound",
+]
 
 Array = npt.NDArray[Any]
 Array64 = npt.NDArray[np.float64]
@@ -90,6 +98,20 @@ def rounding_bound(operation: Operation, image: Array, dtype: npt.DTypeLike = np
     # What is lost below the smallest normal number does not scale with the values.
     bound: Array64 = rounding / (1 - rounding) * magnitude + tap_count(operation) * float(info.tiny)
     return bound
+
+
+def transform_bound(step: Correlate, image: Array, dtype: npt.DTypeLike) -> float:
+    """Return how far a correlation by the Fourier transform in `dtype` may lie from the exact one, anywhere.
+
+    That is 4·ε·log2(2N)·‖weights‖·‖padded‖ with 2-norms and N points (Higham, *Accuracy and Stability of Numerical
+    Algorithms*, 24.1, for the three transforms; the last cast included).
+    """
+    padded = fill_faces(image, step)
+    info = np.finfo(np.dtype(dtype).name)
+    norms = float(np.linalg.norm(step.stencil.weights) * np.linalg.norm(padded))
+    # Fast lengths are less than twice the extents.
+    points = padded.size * 2.0**padded.ndim
+    return 4 * float(info.eps) * float(np.log2(2 * points)) * norms + float(info.tiny)
 
 
 def assert_close(actual: Array, expected: Array, bound: Array, note: str = "") -> None:

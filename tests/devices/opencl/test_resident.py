@@ -103,6 +103,19 @@ def test_a_chain_makes_one_upload_and_one_download(tiling_gpu: OpenCLDevice, pro
     assert actual.tobytes() == filter_array(image, chain, processor, Precision.SINGLE, np.float32).tobytes()
 
 
+def test_a_transform_goes_by_the_host(plain_gpu: OpenCLDevice, processor: OpenCLDevice) -> None:
+    """There and back, and the chain goes on where it was."""
+    modes = (BoundaryMode.MIRROR,) * 2
+    stencil = Stencil.correlate(np.random.default_rng(1).normal(size=(9, 8)))
+    chain = Sequence((Correlate(stencil, modes, method="fft"), Correlate(Stencil.correlate([[1.0, -2.0]]), modes)))
+    image = np.random.default_rng(0).normal(size=(30, 40)).astype(np.float32)
+    transfers = _held(plain_gpu, image).home.transfers
+    before = transfers.uploads, transfers.downloads
+    actual = filter_array(image, chain, plain_gpu, Precision.SINGLE, np.float32)
+    assert (transfers.uploads - before[0], transfers.downloads - before[1]) == (2, 2)
+    np.testing.assert_array_equal(actual, filter_array(image, chain, processor, Precision.SINGLE, np.float32))
+
+
 def test_arrays_stay_where_they_are_on_a_processor(processor: OpenCLDevice) -> None:
     """It reads them there."""
     image = np.ones((4, 40), np.float32)

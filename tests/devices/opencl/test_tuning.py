@@ -42,7 +42,7 @@ def render(job):
     if job.rows == 6 and job.vectors == 2:
         return source.replace("+= part", "-= part")
     if job.rows == 6:
-        return source.replace("long step", "lung step")
+        return source.replace("int step", "lung step")
     return source
 _programs.render = render
 _trial.main()

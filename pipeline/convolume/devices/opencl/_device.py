@@ -18,7 +18,7 @@ from convolume.devices.opencl import _memory
 from convolume.devices.opencl._anywhere import anywhere_job
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
 from convolume.devices.opencl._discovery import find, shares_memory, traits_of
-from convolume.devices.opencl._jobs import Job, Numbers, render
+from convolume.devices.opencl._jobs import Job, Numbers, Traits, render
 from convolume.devices.opencl._programs import Programs, own_errors
 from convolume.devices.opencl._resident import Residence, Resident, Terms
 from convolume.devices.opencl._strip import StripJob, strip_arguments, strip_job
@@ -43,6 +43,10 @@ Array = npt.NDArray[Any]
 # A program of its own costs half a second and more of compiling, by the multiply-adds that stand in it. It gets one
 # when so many voxels, in one call or several, have gone through each of them: a 7x7x7 kernel with 256^3 voxels.
 SPECIALISE_FROM = 10_000_000
+# Images from about this size are walked at once, smaller ones when some of them were filtered.
+WALKED_VOXELS = 2**23
+# Extents from which programs do not change with the image: no fewer rows, and vectors to fill them.
+MANY_ROWS, WIDE = 8, 256
 # A walk saves passes through memory: each takes as long as about so many multiply-adds a voxel.
 SUMS_SAVED_A_PASS = 20
 
@@ -174,6 +178,20 @@ class OpenCLDevice(Device):
         units = self.info.compute_units
         return [Launch(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=units)) for walk in walks]
 
+    def prepared(self) -> OpenCLDevice:
+        """Return this device, with a program for every stencil at once."""
+        return OpenCLDevice(self.info, specialise_from=0)
+
+    def prepares(self, stencils: Sequence[Stencil], voxels: int) -> bool:
+        """Say whether so many voxels of output are reason enough for a program that is made for these passes."""
+        if len(stencils) > 1:
+            return voxels >= WALKED_VOXELS
+        (stencil,) = stencils
+        numbers = Numbers("float32", "float32", "float32", exact=False)
+        state = self._opened()
+        job = _special_job(stencil, (*[MANY_ROWS] * (stencil.ndim - 1), WIDE), numbers, state.traits, state.variants)
+        return job is not None and stencil.tap_count * voxels >= self._specialise_from * job.unrolled_sums
+
     def source_for(
         self,
         stencil: Stencil,
@@ -184,17 +202,13 @@ class OpenCLDevice(Device):
         """Return the source of the program for a stencil; the specialised one where there is one."""
         numbers = self._numbers(np.dtype(dtypes[0]), np.dtype(dtypes[1]), precision)
         device = find(self.info.identifier)
-        traits, source, out = (
-            traits_of(device),
-            np.empty(stencil.halo.outer(shape), dtypes[0]),
-            np.empty(shape, dtypes[1]),
-        )
-        step = _as_it_lies(stencil, source)
+        traits = traits_of(device)
         if not traits.on_cpu:
-            tile = tile_of(source, [step], out, numbers, _limits_of(device))
+            source = np.empty(stencil.halo.outer(shape), dtypes[0])
+            step = _as_it_lies(stencil, source)
+            tile = tile_of(source, [step], np.empty(shape, dtypes[1]), numbers, _limits_of(device))
             return render(tile.job if tile else anywhere_job(step, numbers))
-        variant = Variants.recalled(self.info, traits).best(stencil, numbers)
-        special = strip_job(step, source, out, numbers, traits, variant)
+        special = _special_job(stencil, shape, numbers, traits, Variants.recalled(self.info, traits))
         return render(special or generic_job(stencil, numbers, traits))
 
     def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
@@ -259,6 +273,14 @@ class Launch:
     source: Array
     target: Array
     arrange: Callable[[Array, Array], Arguments]
+
+
+def _special_job(
+    stencil: Stencil, shape: tuple[int, ...], numbers: Numbers, traits: Traits, variants: Variants
+) -> StripJob | None:
+    """Return the job of the program that is made for a stencil and outputs of this shape, where there is one."""
+    source, out = np.empty(stencil.halo.outer(shape), numbers.source), np.empty(shape, numbers.target)
+    return strip_job(_as_it_lies(stencil, source), source, out, numbers, traits, variants.best(stencil, numbers))
 
 
 def _as_it_lies(stencil: Stencil, padded: Array) -> Pass:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pyopencl as cl
 
-from convolume.devices.opencl._cache import recall
+from convolume.devices._cache import recall
 from convolume.devices.opencl._environment import POCL_PLATFORM
 from convolume.devices.opencl._jobs import Traits
 from convolume.errors import DeviceError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convolume.devices.opencl._cache import remember
+from convolume.devices._cache import remember
 from convolume.devices.opencl._device import OpenCLDevice
 from convolume.devices.opencl._discovery import remembered_speed_gflops
 from convolume.errors import DeviceError

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -191,7 +190,7 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, com
             (
                 lines.weights.astype(job.numbers.sum),
                 np.concatenate([line_places.ravel(), targets.ravel(), planes, columns]).astype(np.int64),
-                np.array([dataclasses.astuple(span) for span in spans], np.int32),
+                np.array(spans, np.int32),
                 np.full(len(columns), step.cval).astype(source.dtype),
             ),
             (
@@ -217,8 +216,7 @@ def _sum_of_places(axes: list[Places], columns: int) -> Places:
     return total
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Outputs of a row from `x` on, and how the columns that they read are found.
 
     Columns ``low … high`` stand side by side in the source, `shift` from their number. A span that needs others, too,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from convolume.devices._cache import recall, remember
 from convolume.devices.opencl._arrangement import vector_width
-from convolume.devices.opencl._cache import recall, remember
 from convolume.devices.opencl._jobs import Numbers, Traits
 from convolume.numerics import Precision
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 __all__ = ["cache_folder", "recall", "remember"]
 
-Kind = Literal["speeds", "variants"]
+Kind = Literal["methods", "speeds", "variants"]
 
 
 def cache_folder() -> Path:

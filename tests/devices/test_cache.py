@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from convolume.devices.opencl import _cache
-from convolume.devices.opencl._cache import cache_folder, recall, remember
+from convolume.devices import _cache
+from convolume.devices._cache import cache_folder, recall, remember
 from convolume.devices.opencl._discovery import remembered_speed_gflops
 
 if TYPE_CHECKING:
