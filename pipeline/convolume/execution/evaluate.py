@@ -123,8 +123,7 @@ def _walk_axes(
     steps = [step for step in sequence.operations if isinstance(step, Correlate)]
     axes = [axis for step in steps for axis, extent in enumerate(step.stencil.shape) if extent > 1]
     is_fitting = 1 < len(steps) == len(sequence.operations) == len(axes) == len(set(axes))
-    if any(step.stencil.by_lines or step.method == "fft" for step in steps):
-        # Lines are summed in an order of their own, transforms in none.
+    if any(step.method == "fft" for step in steps):
         return None
     # Two steps, two axes: an axis each, or both with one and none with the other.
     if not is_fitting or any(step.stencil.shape[axis] == 1 for step, axis in zip(steps, axes, strict=True)):

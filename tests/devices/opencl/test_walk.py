@@ -213,3 +213,50 @@ def test_other_devices_give_the_same_bits(
     assert played.served == is_served
     expected = filter_array(image[1:, :, 2:], operation, stepwise, Precision.SINGLE, np.float32)
     assert actual.tobytes() == expected.tobytes()
+
+
+@SETTINGS
+@given(
+    data=st.data(),
+    dtype=st.sampled_from(["uint8", "int8", "uint16", "int16", "int32", "uint32"]),
+    sizes=st.lists(st.sampled_from([2, 3, 5, 9, 15]), min_size=2, max_size=3),
+    mode=st.sampled_from(list(BoundaryMode)),
+)
+def test_means_of_whole_numbers_are_walked(
+    stepwise: Stepwise, serving: Serving, data: st.DataObject, dtype: str, sizes: list[int], mode: BoundaryMode
+) -> None:
+    """At the limits of their dtype, and at multiples of the size, where a sum that rounds would cut one off."""
+    shape = (*(data.draw(st.integers(1, 12)) for _ in sizes[1:]), data.draw(st.sampled_from([16, 23, 48])))
+    limits, generator = np.iinfo(dtype), np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    image = generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    image[generator.random(shape) < data.draw(st.sampled_from([0, 0.7]))] = data.draw(
+        st.sampled_from([limits.min, limits.max, 3])
+    )
+    cval = data.draw(st.sampled_from([0, 7, limits.max]))
+    chain = Sequence(
+        tuple(
+            Correlate(
+                Stencil.line(np.ones(size), divisor=size).on_axes((axis,), len(shape)), (mode,) * len(shape), cval
+            )
+            for axis, size in enumerate(sizes)
+        )
+    )
+    before = serving.served
+    actual = filter_array(image, chain, serving, Precision.SCIPY, dtype)
+    assert serving.served == before + 1
+    np.testing.assert_array_equal(actual, filter_array(image, chain, stepwise, Precision.SCIPY, dtype))
+
+
+@pytest.mark.parametrize(("dtype", "cval"), [("int64", 0), ("uint16", 0.5), ("uint16", -1)])
+def test_means_whose_sums_could_round_go_pass_by_pass(
+    stepwise: Stepwise, serving: Serving, dtype: str, cval: float
+) -> None:
+    """Numbers too large, and constants that are no voxels."""
+    line = Stencil.line(np.ones(3), divisor=3)
+    modes = (BoundaryMode.CONSTANT,) * 2
+    chain = Sequence(tuple(Correlate(line.on_axes((axis,), 2), modes, cval) for axis in range(2)))
+    image = np.random.default_rng(0).integers(0, 60_000, (9, 40)).astype(dtype)
+    before = serving.served
+    actual = filter_array(image, chain, serving, Precision.SCIPY, dtype)
+    assert serving.served == before
+    np.testing.assert_array_equal(actual, filter_array(image, chain, stepwise, Precision.SCIPY, dtype))

@@ -12,6 +12,7 @@ import pyopencl as cl
 from convolume.boundary import OUTSIDE, longest_run
 from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, outer_axes, pitches, vector_width
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
+from convolume.devices.opencl._means import mean_numbers, raised_inverse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,6 +77,8 @@ class WalkJob(Job):
         Outputs along b that are computed at a time.
     a, b, x : Taps
         Of each pass.
+    takes_means : bool
+        Sums are multiplied at the end.
     """
 
     template: ClassVar[str] = "walk.cl"
@@ -84,6 +87,7 @@ class WalkJob(Job):
     a: Taps | None
     b: Taps
     x: Taps | None
+    takes_means: bool
 
     @property
     def unrolled_sums(self) -> int:
@@ -94,18 +98,21 @@ class WalkJob(Job):
 
 @dataclass(frozen=True)
 class Line:
-    """A pass over one axis, and where what it reads stands on it."""
+    """A pass over one axis, where what it reads stands on it, and what its sums are multiplied by."""
 
     axis: int
     weights: npt.NDArray[np.float64]
     places: Indices
     cval: float
+    scale: float | None
 
     @classmethod
-    def of(cls, step: Pass) -> Self:
+    def of(cls, step: Pass, numbers: Numbers) -> Self:
         """Return what a pass is along the axis that it weighs."""
-        axis = max(range(step.stencil.ndim), key=step.stencil.shape.__getitem__)
-        return cls(axis, step.stencil.weights.ravel(), step.places[axis], step.cval)
+        stencil = step.stencil
+        axis = max(range(stencil.ndim), key=stencil.shape.__getitem__)
+        scale = raised_inverse(stencil, numbers) if stencil.by_lines else None
+        return cls(axis, stencil.weights.ravel(), step.places[axis], step.cval, scale)
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,7 @@ class Walk:
         rows = _offsets(self.a, from_pitch) if self.a else np.zeros(1, np.int64)
         places = np.concatenate([rows, _offsets(self.b, from_pitch), self.row.before, self.row.after])
         weights = [step.weights if step else np.ones(1) for step in (self.a, self.b, self.x)]
+        scales = [step.scale if step and step.scale else 1.0 for step in (self.a, self.b, self.x)]
         blocks = -(-height // self.job.rows)
         integers = (
             len(axes) // 3,
@@ -214,7 +222,7 @@ class Walk:
         sums = np.dtype(self.job.numbers.sum).type
         with np.errstate(over="ignore"):
             return Arguments(
-                (np.concatenate(weights).astype(sums), places.astype(np.int64), axes),
+                (np.concatenate([*weights, scales]).astype(sums), places.astype(np.int64), axes),
                 (
                     *map(np.int32, integers),
                     *map(np.int64, longs),
@@ -244,7 +252,13 @@ def walks_of(
     limits : tuple of Traits and int
         Of the device; bytes of its local memory.
     """
-    lines = [Line.of(step) for step in passes]
+    if any(step.stencil.by_lines for step in passes):
+        # Lines are summed in an order of their own, if it can be told.
+        exact = mean_numbers(passes, numbers)
+        if exact is None:
+            return []
+        numbers = exact
+    lines = [Line.of(step, numbers) for step in passes]
     walked = {line.axis for line in lines}
     # Axes that are not weighed are read as they lie.
     box = (slice(None) if axis in walked else _slice_of(places) for axis, places in enumerate(passes[0].places))
@@ -300,7 +314,7 @@ def _job(
     if taps[1] is None or any(step and not held for step, held in zip(passes, taps, strict=True)):
         return None
     common = (numbers, traits.on_cpu, traits.loose_pointers, width, 1, can_stream(out, width, traits))
-    return WalkJob(*common, rows, steps, taps[0], taps[1], taps[2])
+    return WalkJob(*common, rows, steps, taps[0], taps[1], taps[2], takes_means=b.scale is not None)
 
 
 def _pitch(voxels: int) -> int:

@@ -44,7 +44,11 @@ typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_tar
 {% else %}
 #define PREFETCH(place)
 {% endif %}
-{% if job.target_is_integer %}
+{% if job.target_is_integer and job.sum_type == "float" %}
+// Such sums are known to fit.
+#define TO_TARGET(sum) ((target_t)(int)(sum))
+#define TO_TARGETS(sums) convert_{{ target_vector }}(convert_{{ vector_of("int", job.vector_width) }}(sums))
+{% elif job.target_is_integer %}
 {% set long_vector, int_vector = vector_of("long", job.vector_width), vector_of("int", job.vector_width) %}
 // As C casts a double: cut off towards zero, then wrapped around.
 {% if job.target_type in ("int", "short", "ushort", "char", "uchar") %}

@@ -17,6 +17,8 @@
 #define FROM_A(i) rows[i] < 0 ? (sums_t)(outside_a) : LOAD(from + rows[i]); PREFETCH(from + rows[i] + pitch_b)
 #define FROM_B(i) LOAD_LOCAL(column + (oldest + (i) - (oldest + (i) < slots ? 0 : slots)) * slot_size)
 
+{# What a pass gives: its sums, or means of whole numbers. #}
+{% macro given(name, o) %}sum{{ o }}{{ " * scale_" ~ name if job.takes_means }}{% endmacro %}
 {# Line i of the pass `name` is tap i - o of output o. #}
 {% macro weigh_line(name, i, outputs) %}
 {
@@ -67,6 +69,10 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     const int start = (long)depth * get_global_id(1) / get_global_size(1);
     const int stop = (long)depth * (get_global_id(1) + 1) / get_global_size(1);
     __global const sum_t *weights_a = weights, *weights_b = weights + extent_a, *weights_x = weights_b + extent_b;
+{% if job.takes_means %}
+    __global const sum_t *scales = weights_x + extent_x;
+    const sum_t scale_a = scales[0], scale_b = scales[1], scale_x = scales[2];
+{% endif %}
     __global const long *places_b = places + height + extent_a - 1;
     __global const long *ends = places_b + depth + extent_b - 1;
     const int slot_size = {{ job.rows }} * row_pitch;
@@ -89,7 +95,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                 __global const long *rows = places + a;
 {{ weigh("a", job.a, job.rows) | indent(16, true) }}
 {% for o in range(job.rows) %}
-                STORE_LOCAL(slot + {{ o }} * row_pitch + x, sum{{ o }});
+                STORE_LOCAL(slot + {{ o }} * row_pitch + x, {{ given("a", o) }});
 {% endfor %}
 {% else %}
                 STORE_LOCAL(slot + x, LOAD(from));
@@ -105,9 +111,9 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {{ weigh("b", job.b, job.steps) | indent(16, true) }}
 {% for o in range(job.steps) %}
 {% if job.x %}
-                STORE_LOCAL(lines + {{ o }} * line_pitch + ends_before + x, sum{{ o }});
+                STORE_LOCAL(lines + {{ o }} * line_pitch + ends_before + x, {{ given("b", o) }});
 {% else %}
-                STORE_LAST(to + {{ o }} * target_b + x, sum{{ o }});
+                STORE_LAST(to + {{ o }} * target_b + x, {{ given("b", o) }});
 {% endif %}
 {% endfor %}
             }
@@ -131,7 +137,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {%- endfor %}
 {% endif %}
 {% for o in range(job.steps) %}
-                STORE_LAST(to + {{ o }} * target_b + x, sum{{ o }});
+                STORE_LAST(to + {{ o }} * target_b + x, {{ given("x", o) }});
 {% endfor %}
             }
 {% endif %}
