@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convolume.devices._held import Array, HeldVoxels, Voxels
 from convolume.devices._method_speeds import method_speeds
 from convolume.devices._pass import Pass
 from convolume.devices._transform import THREADS_VARIABLE
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from convolume.records import DeviceInfo, MethodSpeeds
     from convolume.stencil import Stencil
 
-__all__ = ["Device", "Pass"]
+__all__ = ["Device", "HeldVoxels", "Pass", "Voxels"]
 
 
 class Device(ABC):
@@ -76,26 +77,33 @@ class Device(ABC):
         contribute: NaN stays where real taps put it.
         """
 
-    def correlate_passes(
-        self, voxels: npt.NDArray[Any], passes: Sequence[Pass], out: npt.NDArray[Any], precision: Precision
-    ) -> bool:
+    def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Voxels:
+        """Return voxels for a chain of steps that gives `dtype`: in the device's own memory, or as they are.
+
+        A device that has no memory of its own, or cannot do all steps of such a chain there, takes them as they are.
+        """
+        del dtype
+        return voxels
+
+    def correlate_passes(self, voxels: Voxels, passes: Sequence[Pass], out: Voxels, precision: Precision) -> bool:
         """Fill and weigh in one go, where the device knows how, to the bits of `correlate` on filled copies.
 
         Parameters
         ----------
-        voxels : numpy.ndarray
+        voxels : numpy.ndarray or HeldVoxels
             As `padded` of `correlate`, without a halo of its own: the passes say where voxels stand.
         passes : sequence of Pass
             One, or several over one axis each, no axis twice; each reads what the pass before it gave.
-        out : numpy.ndarray
-            As of `correlate`; what passes between two steps has its dtype.
+        out : numpy.ndarray or HeldVoxels
+            As of `correlate`; what passes between two steps has its dtype. Held where `voxels` are.
         precision : Precision
             How sums are kept.
 
         Returns
         -------
         bool
-            Whether it was done. Otherwise `out` may hold anything, and the caller fills copies and goes pass by pass.
+            Whether it was done; with held voxels it always is. Otherwise `out` may hold anything, and the caller fills
+            copies and goes pass by pass.
         """
         del voxels, passes, out, precision
         return False

@@ -27,10 +27,10 @@ from convolume.regions import BlockGrid
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convolume.devices import Device
+    from convolume.devices import Device, Voxels
     from convolume.stencil import Stencil
 
-__all__ = ["Patch", "Work", "boxes_of", "evaluate", "join"]
+__all__ = ["Patch", "Work", "boxes_of", "evaluate", "fetched", "join"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
@@ -42,9 +42,9 @@ _TILE_VOXELS = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Voxels of an image: those that `runs` name on every axis, one run after the other."""
+    """Voxels of an image: those that `runs` name on every axis, one run after the other; on the host or on a device."""
 
-    voxels: Array
+    voxels: Voxels
     runs: tuple[Runs, ...]
 
 
@@ -65,11 +65,16 @@ class Work:
         """The dtype of correlations: bytes for booleans, which scipy goes on with as the numbers that they are."""
         return np.dtype(np.uint8) if self.dtype.kind == "b" else self.dtype
 
+    def held(self, patch: Patch) -> Patch:
+        """Return a patch where the device wants it for a chain of steps; what is held already stays."""
+        voxels = patch.voxels
+        return Patch(self.device.hold(voxels, self.dtype), patch.runs) if isinstance(voxels, np.ndarray) else patch
+
 
 def evaluate(
-    work: Work, operation: Operation, patch: Patch, wanted: tuple[Runs, ...], out: Array | None = None
-) -> Array:
-    """Return the result of an operation on the voxels that `wanted` names.
+    work: Work, operation: Operation, patch: Patch, wanted: tuple[Runs, ...], out: Voxels | None = None
+) -> Voxels:
+    """Return the result of an operation on the voxels that `wanted` names, where the patch is.
 
     Parameters
     ----------
@@ -81,12 +86,12 @@ def evaluate(
         At least what ``reach_of(operation, wanted, work.image_shape)`` names.
     wanted : tuple of runs
         One entry an axis, inside the image.
-    out : numpy.ndarray, optional
-        Takes the result, cast as C does; made where none is given.
+    out : numpy.ndarray or HeldVoxels, optional
+        Takes the result, cast as C does; made where none is given. It is where the patch is.
 
     Returns
     -------
-    numpy.ndarray
+    numpy.ndarray or HeldVoxels
         The runs of `wanted` one after the other, in the work's dtype (booleans may still be bytes). It may be a view
         of the patch.
     """
@@ -102,13 +107,18 @@ def evaluate(
         result = join(work, operation.arithmetic, parts)
     if out is None:
         return result
-    out[...] = result
+    out[(slice(None),) * len(out.shape)] = result
     return out
 
 
+def fetched(voxels: Voxels, out: Array | None = None) -> Array:
+    """Return voxels in the host's memory, in `out` where they are elsewhere and it is given."""
+    return voxels if isinstance(voxels, np.ndarray) else voxels.fetch(out)
+
+
 def _walk_axes(
-    work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...], out: Array | None
-) -> Array | None:
+    work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...], out: Voxels | None
+) -> Voxels | None:
     """Do passes along one axis each in one go; None where they are not such, or the device does not do it."""
     steps = [step for step in sequence.operations if isinstance(step, Correlate)]
     axes = [axis for step in steps for axis, extent in enumerate(step.stencil.shape) if extent > 1]
@@ -119,7 +129,7 @@ def _walk_axes(
     if not is_fitting or any(step.stencil.shape[axis] == 1 for step, axis in zip(steps, axes, strict=True)):
         return None
     if out is None:
-        out = new_array(tuple(runs_length(runs) for runs in wanted), work.dtype)
+        out = _room(patch.voxels, tuple(runs_length(runs) for runs in wanted), work.dtype)
     if out.dtype != work.dtype:
         return None
     for place, box in boxes_of(wanted):
@@ -154,46 +164,55 @@ def _places(work: Work, step: Correlate, patch: Patch, box: Box) -> tuple[Indice
     )
 
 
-def _evaluate_sequence(work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...]) -> Array:
+def _evaluate_sequence(work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...]) -> Voxels:
     needs = [wanted]
     for step in reversed(sequence.operations):
         needs.append(reach_of(step, needs[-1], work.image_shape))
     for step, need in zip(sequence.operations, reversed(needs[:-1]), strict=True):
         patch = Patch(evaluate(work, step, patch, need), need)
-    places = [positions_in(*axis) for axis in zip(patch.runs, map(_indices, wanted), strict=True)]
-    result = _gather(patch.voxels, places)
-    return result if np.may_share_memory(result, patch.voxels) else _copied(result)
-
-
-def join(work: Work, arithmetic: Arithmetic, parts: list[Array]) -> Array:
-    """Return the results of several branches, joined voxel by voxel as by `Combine`."""
-    # A branch without steps gives the patch's own voxels: in their dtype, arithmetic would wrap around.
-    parts = [part.astype(work.dtype, copy=False) for part in parts]
-    with np.errstate(all="ignore"):
-        result = _copied(parts[0])
-        if arithmetic == "magnitude":
-            result *= result
-            for part in parts[1:]:
-                result += part * part
-            # Whole numbers are cut off, as scipy does.
-            return np.sqrt(result, out=result, casting="unsafe")
-        join = np.add if arithmetic == "add" else np.subtract
-        for part in parts[1:]:
-            join(result, part, out=result)
+    boxes = [(place, _slices(patch, box)) for place, box in boxes_of(wanted)]
+    if len(boxes) == 1:
+        return patch.voxels[boxes[0][1]]
+    result = _room(patch.voxels, tuple(runs_length(runs) for runs in wanted), patch.voxels.dtype)
+    for place, slices in boxes:
+        result[place] = patch.voxels[slices]
     return result
 
 
-def _copied(array: Array) -> Array:
-    copy = new_array(array.shape, array.dtype)
-    copy[...] = array
-    return copy
+def _slices(patch: Patch, box: Box) -> tuple[slice, ...]:
+    """Return where a box of the image stands in a patch."""
+    firsts = [int(positions_in(runs, np.array([a]))[0]) for runs, (a, _) in zip(patch.runs, box, strict=True)]
+    return tuple(slice(first, first + b - a) for first, (a, b) in zip(firsts, box, strict=True))
+
+
+def join(work: Work, arithmetic: Arithmetic, parts: list[Voxels]) -> Voxels:
+    """Return the results of several branches, joined voxel by voxel as by `Combine`."""
+    first, *others = parts
+    if not isinstance(first, np.ndarray):
+        return first.joined(arithmetic, others, work.dtype)
+    # A branch without steps gives the patch's own voxels: in their dtype, arithmetic would wrap around.
+    arrays = [part.astype(work.dtype, copy=False) for part in parts if isinstance(part, np.ndarray)]
+    result = new_array(arrays[0].shape, work.dtype)
+    result[...] = arrays[0]
+    with np.errstate(all="ignore"):
+        if arithmetic == "magnitude":
+            result *= result
+            for array in arrays[1:]:
+                result += array * array
+            # Whole numbers are cut off, as scipy does.
+            np.sqrt(result, out=result, casting="unsafe")
+            return result
+        join = np.add if arithmetic == "add" else np.subtract
+        for array in arrays[1:]:
+            join(result, array, out=result)
+    return result
 
 
 def _correlate(
-    work: Work, operation: Correlate, patch: Patch, wanted: tuple[Runs, ...], out: Array | None = None
-) -> Array:
+    work: Work, operation: Correlate, patch: Patch, wanted: tuple[Runs, ...], out: Voxels | None = None
+) -> Voxels:
     if out is None:
-        out = new_array(tuple(runs_length(runs) for runs in wanted), work.step_dtype)
+        out = _room(patch.voxels, tuple(runs_length(runs) for runs in wanted), work.step_dtype)
     for place, box in boxes_of(wanted):
         _correlate_box(work, operation, patch, box, out[place])
     return out
@@ -209,31 +228,39 @@ def boxes_of(wanted: tuple[Runs, ...]) -> Iterator[tuple[tuple[slice, ...], Box]
         yield tuple(place for place, _ in box), tuple(run for _, run in box)
 
 
-def _correlate_box(work: Work, operation: Correlate, patch: Patch, box: Box, out: Array) -> None:
+def _correlate_box(work: Work, operation: Correlate, patch: Patch, box: Box, out: Voxels) -> None:
     """Weigh one box: where nothing is to be filled on the patch itself, else on filled copies."""
     stencil = operation.stencil
     places = _places(work, operation, patch, box)
     if operation.method == "fft":
         _transform_box(work, operation, patch, places, out)
         return
-    if work.device.correlate_passes(patch.voxels, [Pass(stencil, places, operation.cval)], out, work.precision):
+    voxels, step = patch.voxels, Pass(stencil, places, operation.cval)
+    is_done = work.device.correlate_passes(voxels, [step], out, work.precision)
+    if is_done or not (isinstance(voxels, np.ndarray) and isinstance(out, np.ndarray)):
         return
     for part in _parts(places, [extent - 1 for extent in stencil.shape], out.shape):
-        padded = _gather(patch.voxels, _needed(places, part, stencil), operation.cval, work.precision)
+        padded = _gather(voxels, _needed(places, part, stencil), operation.cval, work.precision)
         work.device.correlate(padded, stencil, out[part], work.precision)
 
 
-def _transform_box(work: Work, operation: Correlate, patch: Patch, places: tuple[Indices, ...], out: Array) -> None:
-    """Weigh one box by the Fourier transform, in tiles; a part of a tile is filled when the device reads it."""
-    stencil = operation.stencil
+def _transform_box(work: Work, operation: Correlate, patch: Patch, places: tuple[Indices, ...], out: Voxels) -> None:
+    """Weigh one box by the Fourier transform, in tiles; a part of a tile is filled when the device reads it.
+
+    Transforms are done on the host: what a device holds goes there and back.
+    """
+    stencil, voxels = operation.stencil, fetched(patch.voxels)
+    result = out if isinstance(out, np.ndarray) else new_array(out.shape, out.dtype)
     for _, tile in BlockGrid(out.shape, transform_tile(out.shape, stencil.shape)):
         needed = _needed(places, tile.slices, stencil)
 
         def read(part: tuple[slice, ...], needed: list[Indices] = needed) -> Array:
             chosen = [place[of_axis] for place, of_axis in zip(needed, part, strict=True)]
-            return _gather(patch.voxels, chosen, operation.cval, work.precision)
+            return _gather(voxels, chosen, operation.cval, work.precision)
 
-        work.device.correlate_by_transform(read, stencil, out[tile.slices], work.precision)
+        work.device.correlate_by_transform(read, stencil, result[tile.slices], work.precision)
+    if result is not out:
+        out[(slice(None),) * result.ndim] = work.device.hold(result, result.dtype)
 
 
 def _needed(places: tuple[Indices, ...], part: tuple[slice, ...], stencil: Stencil) -> list[Indices]:
@@ -281,6 +308,11 @@ def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         extents[min(reversed(growing), key=extents.__getitem__)] *= 2
     for _, tile in BlockGrid(shape, tuple(extents)):
         yield tile.slices
+
+
+def _room(voxels: Voxels, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Voxels:
+    """Return new voxels where others are."""
+    return new_array(shape, dtype) if isinstance(voxels, np.ndarray) else voxels.room(shape, dtype)
 
 
 class _Scratch(threading.local):
@@ -348,7 +380,3 @@ def _dtype_that_holds(value: float, dtype: np.dtype[Any], precision: Precision) 
     if cast == value or (dtype.kind == "f" and np.isnan(value)):
         return dtype
     return np.dtype(np.float32 if precision is Precision.SINGLE else np.float64)
-
-
-def _indices(runs: Runs) -> Indices:
-    return np.concatenate([np.arange(start, stop) for start, stop in runs])

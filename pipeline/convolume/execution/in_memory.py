@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convolume.execution.evaluate import Patch, Work, evaluate
+from convolume.execution.evaluate import Patch, Work, evaluate, fetched
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,7 +46,8 @@ def filter_array(
     """
     work = Work(device, precision, np.dtype(dtype), array.shape)
     runs = whole_runs(array.shape)
-    result = evaluate(work, operation, Patch(array, runs), runs, out)
+    patch = work.held(Patch(array, runs))
+    result = fetched(evaluate(work, operation, patch, runs, out if patch.voxels is array else None), out)
     return result if out is not None else result.astype(work.dtype, copy=False)
 
 

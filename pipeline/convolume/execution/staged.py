@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from convolume.execution.evaluate import Patch, evaluate, join
+from convolume.execution.evaluate import Patch, evaluate, fetched, join
 from convolume.operations import Operation, Sequence
 from convolume.stages import SOURCE, Join, Stage, Stages
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from convolume.boundary import Runs
+    from convolume.devices import Voxels
     from convolume.execution.evaluate import Work
 
 __all__ = ["evaluate_each"]
@@ -44,7 +45,7 @@ def evaluate_each(
     """
     stages = Stages.of(operations)
     needs = stages.needs(wanted, work.image_shape)
-    values = {SOURCE: patch}
+    values = {SOURCE: work.held(patch)}
     done = 0
     for taken, result in enumerate(stages.results, start=1):
         while done <= result:
@@ -52,14 +53,14 @@ def evaluate_each(
             done += 1
             used = stages.users_after(done, taken - 1)
             values = {number: value for number, value in values.items() if number in used}
-        yield _part(work, values[result], wanted)
+        yield fetched(_part(work, values[result], wanted))
 
 
-def _value(work: Work, stage: Stage | Join, values: dict[int, Patch], wanted: tuple[Runs, ...]) -> Array:
+def _value(work: Work, stage: Stage | Join, values: dict[int, Patch], wanted: tuple[Runs, ...]) -> Voxels:
     if isinstance(stage, Stage):
         return evaluate(work, stage.operation, values[stage.source], wanted)
     return join(work, stage.arithmetic, [_part(work, values[source], wanted) for source in stage.sources])
 
 
-def _part(work: Work, patch: Patch, wanted: tuple[Runs, ...]) -> Array:
+def _part(work: Work, patch: Patch, wanted: tuple[Runs, ...]) -> Voxels:
     return patch.voxels if patch.runs == wanted else evaluate(work, Sequence(), patch, wanted)

@@ -52,9 +52,12 @@ class BlockMemory:
         return patch * (self.source_itemsize + shared * self.working_itemsize) + max(peak, writing)
 
     def device_bytes(self, block_shape: tuple[int, ...]) -> int:
-        """Return the peak bytes of one launch on a device with memory of its own."""
-        largest = max(self._patch_voxels(operation, block_shape) for operation, _ in self.targets)
-        return largest * (max(self.source_itemsize, self.working_itemsize) + self.working_itemsize)
+        """Return the peak bytes of one block on a device with memory of its own, where its chain stays."""
+        return max(
+            self._patch_voxels(operation, block_shape) * self.source_itemsize
+            + self._filter_bytes(operation, block_shape)
+            for operation, _ in self.targets
+        )
 
     def _patch_voxels(self, operation: Operation, block_shape: tuple[int, ...]) -> int:
         outer = total_halo(operation, len(block_shape)).outer(block_shape)

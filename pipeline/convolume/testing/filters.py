@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from convolume.boundary import BoundaryMode, Runs
 from convolume.devices.numpy import available, open_device
 from convolume.errors import InputError
-from convolume.execution.evaluate import Patch, Work, evaluate
+from convolume.execution.evaluate import Patch, Work, evaluate, fetched
 from convolume.filters import Filter, FilterContext, filter_class, make_filter
 from convolume.numerics import Precision
 from convolume.operations import Operation, correlations
@@ -85,7 +85,7 @@ def evaluate_on_numpy(operation: Operation, image: Array) -> Array:
     whole: tuple[Runs, ...] = tuple(((0, extent),) for extent in image.shape)
     device = open_device(available()[0])
     work = Work(device, Precision.DOUBLE, np.dtype(np.float64), image.shape)
-    return evaluate(work, operation, Patch(image, whole), whole)
+    return fetched(evaluate(work, operation, Patch(image, whole), whole))
 
 
 def operation_that_fits(case: Case, context: FilterContext) -> tuple[Filter, Operation] | None:

@@ -29,7 +29,7 @@ from convolume.devices.opencl import _device, _programs, available
 from convolume.devices.opencl._jobs import Traits
 from convolume.execution.in_memory import filter_array
 from convolume.numerics import Precision
-from convolume.operations import Correlate, Sequence
+from convolume.operations import Combine, Correlate, Sequence
 from convolume.stencil import Stencil
 
 def correlate(weights, axes=(0, 1, 2), origin=0, mode="reflect", make=Stencil.correlate):
@@ -46,6 +46,7 @@ cases = [
     (correlate(cross, mode="constant"), Precision.SINGLE, np.float32),
     (correlate(ones, mode="mirror"), Precision.SCIPY, np.uint8),
     (correlate([1, 2, 1], (2,), make=lambda *a: Stencil.line(*a, 4)), Precision.SCIPY, np.int16),
+    (Combine("subtract", (correlate(cross), Sequence())), Precision.SINGLE, np.float32),
     *((passes(mode), Precision.SINGLE, np.float32) for mode in ("reflect", "wrap", "constant")),
 ]
 info = next(info for info in available() if info.platform == "Oclgrind")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,23 @@ class Arguments:
     scratch_bytes: int = 0
 
 
-def pitches(array: Array) -> npt.NDArray[np.int64]:
+class Laid(Protocol):
+    """Whatever lies in memory as NumPy's arrays do."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its extents."""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Distance of neighbours in bytes."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a voxel."""
+
+
+def pitches(array: Laid) -> npt.NDArray[np.int64]:
     """Return the distance of neighbours in elements, axis by axis; 0 where there are none."""
     steps = zip(array.strides, array.shape, strict=True)
     return np.array([stride // array.itemsize if extent > 1 else 0 for stride, extent in steps], dtype=np.int64)
@@ -75,19 +91,29 @@ def vector_width(numbers: Numbers, traits: Traits) -> int:
 
 def generic_arguments(source: Array, target: Array, stencil: Stencil, job: GenericJob) -> Arguments:
     """Return what the generic program is called with."""
-    taps, pairs = list(stencil.taps()), list(stencil.pairs())
-    places, weights = [place for place, _ in taps], [weight for _, weight in taps]
-    if job.by_lines:
-        places += [*(place for place, *_ in pairs), *(other for _, other, *_ in pairs)]
-        weights += [*(weight for *_, weight in pairs), *(sign for *_, sign, _ in pairs), stencil.divisor]
+    weights, taps, (tap_count, pair_count) = weights_and_taps(stencil)
     axes, count = outer_axes(source, target, tuple(range(source.ndim - 1)))
     width = target.shape[-1]
-    counts = (len(axes) // 3, len(taps), width, *((len(pairs),) if job.by_lines else ()))
+    counts = (len(axes) // 3, tap_count, width, *((pair_count,) if job.by_lines else ()))
     return Arguments(
-        (np.array(weights, job.numbers.sum), np.array(places, np.int64) @ pitches(source), axes),
+        (weights.astype(job.numbers.sum), taps @ pitches(source), axes),
         tuple(np.int32(number) for number in counts),
         (1 if job.on_cpu else width, count),
     )
+
+
+def weights_and_taps(stencil: Stencil) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], tuple[int, int]]:
+    """Return weights and offsets as programs for any stencil take them, and the numbers of taps and of pairs.
+
+    Behind the taps stand first and second of each pair; behind the weights, those of pairs, their signs, the divisor.
+    """
+    taps, pairs = list(stencil.taps()), list(stencil.pairs())
+    places, weights = [place for place, _ in taps], [weight for _, weight in taps]
+    if stencil.by_lines:
+        places += [*(place for place, *_ in pairs), *(other for _, other, *_ in pairs)]
+        weights += [*(weight for *_, weight in pairs), *(sign for *_, sign, _ in pairs), stencil.divisor]
+    offsets = np.array(places, np.int64).reshape(-1, stencil.ndim)
+    return np.array(weights, np.float64), offsets, (len(taps), len(pairs))
 
 
 def outer_axes(source: Array, target: Array, axes: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], int]:

@@ -13,13 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from convolume.devices import Device, Pass
+from convolume.devices import Device, HeldVoxels, Pass
 from convolume.devices.opencl import _memory
+from convolume.devices.opencl._anywhere import anywhere_job
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
 from convolume.devices.opencl._discovery import find, shares_memory, traits_of
 from convolume.devices.opencl._jobs import Job, Numbers, Traits, render
 from convolume.devices.opencl._programs import Programs, own_errors
+from convolume.devices.opencl._resident import Residence, Resident, Terms
 from convolume.devices.opencl._strip import StripJob, strip_arguments, strip_job
+from convolume.devices.opencl._tile import Limits, TileJob, tile_of
 from convolume.devices.opencl._variants import Variants
 from convolume.devices.opencl._walk import WalkJob, walks_of
 from convolume.errors import DeviceError
@@ -28,6 +31,7 @@ from convolume.numerics import Precision, working_dtype
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from convolume.devices import Voxels
     from convolume.devices.opencl._arrangement import Arguments
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
@@ -89,8 +93,53 @@ class OpenCLDevice(Device):
         self._correlate_parts(source, stencil, target, numbers)
         _memory.deliver(target, out, by_lines=stencil.by_lines)
 
-    def correlate_passes(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
-        """Do a pass in strips, several in one walk, where they fit; see `convolume.devices.Device.correlate_passes`."""
+    def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Voxels:
+        """Upload voxels to a GPU for a chain in floating point; see `convolume.devices.Device.hold`."""
+        state = self._opened()
+        if state.traits.on_cpu or dtype.kind != "f" or not self._can_hold(state, voxels, dtype):
+            return voxels
+        return state.residence.hold(voxels)
+
+    def correlate_passes(self, voxels: Voxels, passes: Sequence[Pass], out: Voxels, precision: Precision) -> bool:
+        """Do passes by programs that look places up; see `convolume.devices.Device.correlate_passes`."""
+        if isinstance(voxels, Resident) and isinstance(out, Resident):
+            self._weigh(voxels, passes, out, precision)
+            return True
+        if isinstance(voxels, HeldVoxels) or isinstance(out, HeldVoxels):
+            message = f"{self.info.name}: voxels and result are held by different devices"
+            raise DeviceError(message)
+        if self._opened().traits.on_cpu:
+            return self._correlate_there(voxels, passes, out, precision)
+        return self._weigh_uploaded(voxels, passes, out, precision)
+
+    def _weigh(self, voxels: Resident, passes: Sequence[Pass], out: Resident, precision: Precision) -> None:
+        state = self._opened()
+        terms = Terms(
+            lambda source: self._numbers(source, out.dtype, precision),
+            lambda job, sums: state.pays(job, sums, self._specialise_from * job.unrolled_sums),
+        )
+        voxels.home.weigh(voxels, passes, out, terms)
+
+    def _weigh_uploaded(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
+        """Do passes between arrays of the host; whole numbers between two passes must be those of the target."""
+        state = self._opened()
+        target = np.dtype(self._numbers(voxels.dtype, out.dtype, precision).target)
+        if not self._can_hold(state, voxels, target) or (len(passes) > 1 and target != out.dtype):
+            return False
+        held = state.residence.hold(voxels)
+        result = held.room(out.shape, target)
+        self._weigh(held, passes, result, precision)
+        by_lines = any(step.stencil.by_lines for step in passes)
+        _memory.deliver(result.fetch(out if target == out.dtype else None), out, by_lines=by_lines)
+        return True
+
+    @staticmethod
+    def _can_hold(state: _State, voxels: Array, dtype: np.dtype[Any]) -> bool:
+        largest_bytes = voxels.size * max(voxels.itemsize, dtype.itemsize)
+        return 0 < largest_bytes <= state.max_allocation_bytes and voxels.dtype.kind != "c"
+
+    def _correlate_there(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
+        """Do a pass in strips, several in one walk, where they fit."""
         if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind}:
             return False
         numbers = self._numbers(voxels.dtype, out.dtype, precision)
@@ -152,7 +201,13 @@ class OpenCLDevice(Device):
     ) -> str:
         """Return the source of the program for a stencil; the specialised one where there is one."""
         numbers = self._numbers(np.dtype(dtypes[0]), np.dtype(dtypes[1]), precision)
-        traits = traits_of(find(self.info.identifier))
+        device = find(self.info.identifier)
+        traits = traits_of(device)
+        if not traits.on_cpu:
+            source = np.empty(stencil.halo.outer(shape), dtypes[0])
+            step = _as_it_lies(stencil, source)
+            tile = tile_of(source, [step], np.empty(shape, dtypes[1]), numbers, _limits_of(device))
+            return render(tile.job if tile else anywhere_job(step, numbers))
         special = _special_job(stencil, shape, numbers, traits, Variants.recalled(self.info, traits))
         return render(special or generic_job(stencil, numbers, traits))
 
@@ -233,6 +288,10 @@ def _as_it_lies(stencil: Stencil, padded: Array) -> Pass:
     return Pass(stencil, tuple(map(np.arange, padded.shape)), 0.0)
 
 
+def _limits_of(device: cl.Device) -> Limits:
+    return Limits(int(device.local_mem_size), int(device.max_work_group_size), int(device.max_compute_units))
+
+
 class _State:
     """What is opened for a device in one process."""
 
@@ -249,9 +308,18 @@ class _State:
             self._context = cl.Context([device])
         self.programs = Programs(self._context, info)
         self._of_thread = threading.local()
-        self._work: Counter[StripJob | WalkJob] = Counter()
+        self._limits = _limits_of(device)
+        self._work: Counter[StripJob | WalkJob | TileJob] = Counter()
 
-    def pays(self, job: StripJob | WalkJob, sums: int, threshold: int) -> bool:
+    @property
+    def residence(self) -> Residence:
+        """Side of this thread, on a device with memory of its own."""
+        if not hasattr(self._of_thread, "residence"):
+            self._of_thread.residence = Residence(self._queue(), self.programs, self.info, self._limits)
+        residence: Residence = self._of_thread.residence
+        return residence
+
+    def pays(self, job: StripJob | WalkJob | TileJob, sums: int, threshold: int) -> bool:
         """Say whether enough is, or was, asked of a job for a program of its own."""
         self._work[job] += sums
         return self._work[job] >= threshold

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-__all__ = ["GenericJob", "Job", "Numbers", "Traits", "render"]
+__all__ = ["OPENCL_TYPES", "GenericJob", "Job", "Numbers", "Traits", "one_voxel", "render"]
 
 OPENCL_TYPES = {
     "bool": "uchar",
@@ -114,6 +114,11 @@ class GenericJob(Job):
 
     template: ClassVar[str] = "generic.cl"
     by_lines: bool
+
+
+def one_voxel(numbers: Numbers) -> tuple[Numbers, bool, bool, int, int, bool]:
+    """Return the first members of jobs whose work items compute voxel by voxel, without vectors: those of GPUs."""
+    return numbers, False, False, 1, 1, False
 
 
 @cache
