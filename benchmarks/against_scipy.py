@@ -62,6 +62,8 @@ CASES = (
     Case("uniform 15", "uniform_filter", 3 * ADDITIONS_OF_A_BOX, {"size": 15}),
     Case("sobel", "sobel", 2 + 3 + 3),
     Case("laplace", "laplace", 7),
+    # What no filter can do without: every voxel read and written, and a new output's pages.
+    Case("one weight", "correlate", 1, {"weights": np.ones((1, 1, 1))}),
     Case("uint16 uniform 5", "uniform_filter", 3 * ADDITIONS_OF_A_BOX, {"size": 5}, "uint16"),
     Case("uint16 mean 5x5x5", "convolve", 5**3, {"weights": np.full((5, 5, 5), 1 / 125)}, "uint16"),
 )
