@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from convolume.arrays import new_array
 from convolume.devices._cache import recall, remember
 from convolume.devices._pass import Pass
 from convolume.devices._transform import Transform
@@ -25,8 +26,10 @@ __all__ = ["method_speeds"]
 
 Array = npt.NDArray[Any]
 
-# Some tenths of a second on a processor, the compiling of three programs included.
-_EXTENT, _REPEATS = 96, 3
+# About half a second on a processor, and as much to compile three programs. On fewer voxels the way to a device tells.
+_EXTENT, _REPEATS = 144, 3
+# So few that a device does not make a program for the kernel while it is timed without one.
+_SMALL_EXTENT = 96
 _DENSE, _LINE, _TRANSFORMED = 5, 9, 33
 
 
@@ -49,16 +52,18 @@ def method_speeds(device: Device) -> MethodSpeeds:
 
 def _measured(device: Device) -> MethodSpeeds:
     prepared = device.prepared()
-    pass_ns, dense_ns = _dense_ns(device, 1), _dense_ns(device, _DENSE)
-    special_ns = dense_ns if prepared is device else _dense_ns(prepared, _DENSE)
-    tap_ns, special_tap_ns = (max(0.0, each - pass_ns) / (_DENSE**3 - 1) for each in (dense_ns, special_ns))
+    pass_ns, special_ns = _dense_ns(prepared, 1), _dense_ns(prepared, _DENSE)
+    small_pass_ns, small_ns = (_dense_ns(device, extent, _SMALL_EXTENT) for extent in (1, _DENSE))
+    tap_ns, special_tap_ns = (
+        max(0.0, taken) / (_DENSE**3 - 1) for taken in (small_ns - small_pass_ns, special_ns - pass_ns)
+    )
     walk_ns = max(0.0, _lines_ns(prepared) - 3 * _LINE * special_tap_ns)
     return MethodSpeeds(pass_ns, tap_ns, special_tap_ns, walk_ns, _point_ns(device))
 
 
-def _dense_ns(device: Device, extent: int) -> float:
+def _dense_ns(device: Device, extent: int, image_extent: int = _EXTENT) -> float:
     stencil = Stencil.correlate(np.ones((extent,) * 3))
-    voxels, out = _arrays()
+    voxels, out = _arrays(image_extent)
     return _least_ns(lambda: _pass_by_pass(device, voxels, [stencil], out)) / out.size
 
 
@@ -92,10 +97,10 @@ def _point_ns(device: Device) -> float:
     return took_ns / Transform(out.shape, stencil.shape).work
 
 
-def _arrays() -> tuple[Array, Array]:
+def _arrays(extent: int = _EXTENT) -> tuple[Array, Array]:
     """Return voxels that are not all alike, and what takes a result."""
-    voxels = np.random.default_rng(0).random((_EXTENT,) * 3, dtype=np.float32)
-    return voxels, np.empty_like(voxels)
+    voxels = np.random.default_rng(0).random((extent,) * 3, dtype=np.float32)
+    return voxels, new_array(voxels.shape, voxels.dtype)
 
 
 def _least_ns(work: Callable[[], None]) -> float:
