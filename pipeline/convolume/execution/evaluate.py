@@ -1,8 +1,8 @@
-"""How a tree of operations is done on a patch of an image: faces are filled here, devices do the rest.
+"""How a tree of operations is done on a patch of an image: devices are told where what they read stands.
 
-A voxel's value does not depend on the patch that it was computed in: inside, the device runs on the patch itself;
-near the faces of the image it runs on copies that were filled by the boundary mode. So blocks of any shape give the
-same bits.
+A voxel's value does not depend on the patch that it was computed in. Beyond the faces of the image the boundary mode
+says which voxel stands where; what a device declines to look up so is done on copies that are filled here, to the same
+bits. So blocks of any shape agree.
 """
 
 from __future__ import annotations
