@@ -42,7 +42,9 @@ Array = npt.NDArray[Any]
 
 # A program of its own costs half a second and more of compiling, by the multiply-adds that stand in it. It gets one
 # when so many voxels, in one call or several, have gone through each of them: a 7x7x7 kernel with 256^3 voxels.
-SPECIALISE_FROM = 10_000_000
+SPECIALISE_FROM = 5_000_000
+# A method is chosen as if a program that these calls would earn were there: kernels are seldom used once.
+CALLS_COUNTED_ON = 8
 # Images from about this size are walked at once, smaller ones when some of them were filtered.
 WALKED_VOXELS = 2**23
 # Extents from which programs do not change with the image: no fewer rows, and vectors to fill them.
@@ -185,12 +187,13 @@ class OpenCLDevice(Device):
     def prepares(self, stencils: Sequence[Stencil], voxels: int) -> bool:
         """Say whether so many voxels of output are reason enough for a program that is made for these passes."""
         if len(stencils) > 1:
-            return voxels >= WALKED_VOXELS
+            return CALLS_COUNTED_ON * voxels >= WALKED_VOXELS
         (stencil,) = stencils
         numbers = Numbers("float32", "float32", "float32", exact=False)
         state = self._opened()
         job = _special_job(stencil, (*[MANY_ROWS] * (stencil.ndim - 1), WIDE), numbers, state.traits, state.variants)
-        return job is not None and stencil.tap_count * voxels >= self._specialise_from * job.unrolled_sums
+        sums = CALLS_COUNTED_ON * stencil.tap_count * voxels
+        return job is not None and sums >= self._specialise_from * job.unrolled_sums
 
     def source_for(
         self,
