@@ -9,16 +9,14 @@ import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.devices.opencl.comparison import Serving, Stepwise, taken
+from tests.devices.opencl.comparison import Serving, Stepwise, check_bits, check_block, drawn_image
 
 from convolume.boundary import BoundaryMode
 from convolume.devices.opencl import available
-from convolume.execution.evaluate import Patch, Work, evaluate
 from convolume.execution.in_memory import filter_array
 from convolume.numerics import Precision
-from convolume.operations import Correlate, reach_of
+from convolume.operations import Correlate
 from convolume.stencil import Stencil
-from convolume.testing.devices import layouts
 
 Array = npt.NDArray[Any]
 
@@ -39,8 +37,6 @@ PATTERNS = {
     3: (np.ones((3, 3, 3)), _CROSS, np.ones((4, 1, 1)), np.ones((2, 5, 1)), np.ones((1, 1, 33))),
     4: (np.ones((2, 1, 2, 3)),),
 }
-# What `Layout.empty` fills memory with.
-MARK = 77
 
 
 @st.composite
@@ -55,46 +51,24 @@ def correlations(draw: st.DrawFn, ndim: int) -> Correlate:
 
 
 def _drawn(data: st.DataObject) -> tuple[Correlate, Array]:
-    ndim = data.draw(st.sampled_from([2, 3, 3, 3, 4]))
-    small = st.integers(1, 19) if ndim < 4 else st.integers(1, 7)
-    shape = (*(data.draw(small) for _ in range(ndim - 1)), data.draw(st.sampled_from([3, 16, 23, 48, 80, 130])))
-    generator = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    image = (generator.normal(size=shape) * 50 + 100).astype(np.float32)
-    if data.draw(st.booleans()):
-        image[tuple(data.draw(st.integers(0, n - 1)) for n in shape)] = data.draw(st.sampled_from([np.nan, np.inf]))
-    return data.draw(correlations(ndim)), image
+    image = drawn_image(data, 19, [3, 16, 23, 48, 80, 130])
+    return data.draw(correlations(image.ndim)), image
 
 
 @SETTINGS
 @given(data=st.data())
 def test_bits_are_those_of_filled_copies(stepwise: Stepwise, serving: Serving, data: st.DataObject) -> None:
-    """Any faces, voxels that lie anyhow; nothing beside the output is written."""
+    """Any faces, voxels that lie anyhow."""
     step, image = _drawn(data)
-    image = data.draw(layouts(image.ndim)).holding(image)
-    expected = filter_array(image, step, stepwise, Precision.SINGLE, np.float32)
-    memory, out = data.draw(layouts(image.ndim)).empty(image.shape, np.float32)
-    filter_array(image, step, serving, Precision.SINGLE, np.float32, out)
-    np.testing.assert_array_equal(out.copy().view(np.uint32), expected.view(np.uint32))
-    out[...] = np.array([MARK] * 4, dtype=np.uint8).view(np.float32)
-    assert (memory == MARK).all()
+    check_bits(data, step, image, stepwise, serving)
 
 
 @SETTINGS
 @given(data=st.data())
 def test_bits_do_not_depend_on_the_block(stepwise: Stepwise, serving: Serving, data: st.DataObject) -> None:
-    """A box of the image, read with what it needs, has the bits of the whole."""
+    """A box of the image has the bits of the whole."""
     step, image = _drawn(data)
-    wanted = tuple(
-        ((start, data.draw(st.integers(start + 1, n))),)
-        for n in image.shape
-        for start in [data.draw(st.integers(0, n - 1))]
-    )
-    needed = reach_of(step, wanted, image.shape)
-    work = Work(serving, Precision.SINGLE, np.dtype(np.float32), image.shape)
-    whole = filter_array(image, step, stepwise, Precision.SINGLE, np.float32)
-    actual = evaluate(work, step, Patch(taken(image, needed), needed), wanted)
-    expected = whole[tuple(slice(*run) for (run,) in wanted)]
-    np.testing.assert_array_equal(actual.view(np.uint32), expected.copy().view(np.uint32))
+    check_block(data, step, image, stepwise, serving)
 
 
 @settings(SETTINGS, max_examples=60)

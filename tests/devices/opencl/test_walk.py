@@ -10,18 +10,16 @@ import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.devices.opencl.comparison import Serving, Stepwise, taken
+from tests.devices.opencl.comparison import Serving, Stepwise, check_bits, check_block, drawn_image
 
 from convolume.boundary import BoundaryMode
 from convolume.devices.opencl import _device, _walk, available
 from convolume.devices.opencl._jobs import Traits
-from convolume.execution.evaluate import Patch, Work, evaluate
 from convolume.execution.in_memory import filter_array
 from convolume.filters import make_filter
 from convolume.numerics import Precision
-from convolume.operations import Correlate, Sequence, reach_of
+from convolume.operations import Correlate, Sequence
 from convolume.stencil import Stencil
-from convolume.testing.devices import layouts
 from convolume.testing.filters import context_of
 
 Array = npt.NDArray[Any]
@@ -33,10 +31,6 @@ pytestmark = pytest.mark.skipif(
 SETTINGS = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-
-
-# What `Layout.empty` fills memory with.
-MARK = 77
 
 
 @st.composite
@@ -65,48 +59,24 @@ def chains(draw: st.DrawFn, ndim: int) -> Sequence:
 
 
 def _drawn(data: st.DataObject) -> tuple[Sequence, Array]:
-    ndim = data.draw(st.sampled_from([2, 3, 3, 3, 4]))
-    small = st.integers(1, 21) if ndim < 4 else st.integers(1, 9)
-    shape = (*(data.draw(small) for _ in range(ndim - 1)), data.draw(st.sampled_from([3, 16, 23, 40, 65])))
-    generator = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    image = (generator.normal(size=shape) * 50 + 100).astype(np.float32)
-    if data.draw(st.booleans()):
-        image[tuple(data.draw(st.integers(0, n - 1)) for n in shape)] = data.draw(st.sampled_from([np.nan, np.inf]))
-    return data.draw(chains(ndim)), image
+    image = drawn_image(data, 21, [3, 16, 23, 40, 65])
+    return data.draw(chains(image.ndim)), image
 
 
 @SETTINGS
 @given(data=st.data())
 def test_bits_are_those_of_pass_by_pass(stepwise: Stepwise, serving: Serving, data: st.DataObject) -> None:
-    """Any passes, any faces, voxels that lie anyhow."""
+    """Any faces, voxels that lie anyhow."""
     chain, image = _drawn(data)
-    image = data.draw(layouts(image.ndim)).holding(image)
-    expected = filter_array(image, chain, stepwise, Precision.SINGLE, np.float32)
-    memory, out = data.draw(layouts(image.ndim)).empty(image.shape, np.float32)
-    filter_array(image, chain, serving, Precision.SINGLE, np.float32, out)
-    np.testing.assert_array_equal(out.copy().view(np.uint32), expected.view(np.uint32))
-    # Nothing beside the output is written.
-    out[...] = np.array([MARK] * 4, dtype=np.uint8).view(np.float32)
-    assert (memory == MARK).all()
+    check_bits(data, chain, image, stepwise, serving)
 
 
 @SETTINGS
 @given(data=st.data())
 def test_bits_do_not_depend_on_the_block(stepwise: Stepwise, serving: Serving, data: st.DataObject) -> None:
-    """A box of the image, read with what it needs or with more, has the bits of the whole."""
+    """A box of the image has the bits of the whole."""
     chain, image = _drawn(data)
-    wanted = tuple(
-        ((start, data.draw(st.integers(start + 1, n))),)
-        for n in image.shape
-        for start in [data.draw(st.integers(0, n - 1))]
-    )
-    needed = reach_of(chain, wanted, image.shape)
-    patch = Patch(taken(image, needed), needed)
-    work = Work(serving, Precision.SINGLE, np.dtype(np.float32), image.shape)
-    whole = filter_array(image, chain, stepwise, Precision.SINGLE, np.float32)
-    expected = whole[tuple(slice(*run) for (run,) in wanted)]
-    actual = evaluate(work, chain, patch, wanted)
-    np.testing.assert_array_equal(actual.view(np.uint32), expected.copy().view(np.uint32))
+    check_block(data, chain, image, stepwise, serving)
 
 
 @SETTINGS
