@@ -11,6 +11,7 @@ import pyopencl as cl
 from convolume.devices._cache import recall
 from convolume.devices.opencl._environment import POCL_PLATFORM
 from convolume.devices.opencl._jobs import Traits
+from convolume.devices.opencl._vectors import compiled_vector_bytes
 from convolume.errors import DeviceError
 from convolume.records import DeviceInfo
 
@@ -59,8 +60,11 @@ def find(identifier: str) -> cl.Device:
 def traits_of(device: cl.Device) -> Traits:
     """Return what decides the form of this device's programs."""
     on_cpu = bool(device.type & cl.device_type.CPU)
-    lanes = max(device.native_vector_width_float, 4)
-    return Traits(on_cpu, lanes * FLOAT_BYTES, loose_pointers=shares_memory(device))
+    loose_pointers = shares_memory(device)
+    vector_bytes = max(device.native_vector_width_float, 4) * FLOAT_BYTES
+    if loose_pointers:
+        vector_bytes = min(vector_bytes, compiled_vector_bytes(device) or vector_bytes)
+    return Traits(on_cpu, vector_bytes, loose_pointers)
 
 
 def remembered_speed_gflops(name: str, driver: str) -> float:
