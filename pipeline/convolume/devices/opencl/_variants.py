@@ -37,7 +37,7 @@ class Variant:
     Parameters
     ----------
     rows : int
-        Neighbours along the stencil's first axis that are computed together.
+        Neighbours along the stencil's last axis but x that are computed together.
     vectors : int
         Neighbouring vectors of a row that are computed together.
     vector_width : int

@@ -40,9 +40,9 @@ typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_tar
 #define STORE_LAST(place, sums) STORE(place, sums)
 {% endif %}
 {% if job.loose_pointers %}
-#define PREFETCH(place) __builtin_prefetch((const void *)(ulong)(place), 0, 2)
+#define PREFETCH(place, level) __builtin_prefetch((const void *)(ulong)(place), 0, level)
 {% else %}
-#define PREFETCH(place)
+#define PREFETCH(place, level)
 {% endif %}
 {% if job.target_is_integer and job.sum_type == "float" %}
 // Such sums are known to fit.

@@ -14,7 +14,7 @@
 #define STORE_LOCAL(place, sums) vstore{{ width }}(TO_TARGETS(sums), 0, place)
 {% endif %}
 // Line i of those that neighbouring outputs need: from the source, and the next step's on its way; from the ring.
-#define FROM_A(i) rows[i] < 0 ? (sums_t)(outside_a) : LOAD(from + rows[i]); PREFETCH(from + rows[i] + pitch_b)
+#define FROM_A(i) rows[i] < 0 ? (sums_t)(outside_a) : LOAD(from + rows[i]); PREFETCH(from + rows[i] + pitch_b, 2)
 #define FROM_B(i) LOAD_LOCAL(column + (oldest + (i) - (oldest + (i) < slots ? 0 : slots)) * slot_size)
 
 {# What a pass gives: its sums, or means of whole numbers. #}
