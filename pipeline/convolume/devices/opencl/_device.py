@@ -17,7 +17,7 @@ from convolume.devices import Device, HeldVoxels, Pass
 from convolume.devices.opencl import _memory
 from convolume.devices.opencl._anywhere import anywhere_job
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
-from convolume.devices.opencl._discovery import find, shares_memory, traits_of
+from convolume.devices.opencl._discovery import find, shares_memory, takes_system_pointers, traits_of
 from convolume.devices.opencl._jobs import Job, Numbers, Traits, render
 from convolume.devices.opencl._programs import Programs, own_errors
 from convolume.devices.opencl._resident import Residence, Resident, Terms
@@ -295,6 +295,12 @@ def _limits_of(device: cl.Device) -> Limits:
     return Limits(int(device.local_mem_size), int(device.max_work_group_size), int(device.max_compute_units))
 
 
+def _memory_of(device: cl.Device) -> _memory.Memory:
+    if not shares_memory(device):
+        return _memory.Uploads()
+    return _memory.SystemPointers() if takes_system_pointers(device) else _memory.HostPointers()
+
+
 class _State:
     """What is opened for a device in one process."""
 
@@ -303,7 +309,7 @@ class _State:
         self.process = os.getpid()
         self.info, self.traits = info, traits_of(device)
         self.variants = variants or Variants.recalled(info, self.traits)
-        self.memory: _memory.Memory = _memory.HostPointers() if shares_memory(device) else _memory.Uploads()
+        self.memory = _memory_of(device)
         # What PoCL allows changes from process to process.
         self.max_allocation_bytes = min(info.max_allocation_bytes, int(device.max_mem_alloc_size))
         self.local_bytes = int(device.local_mem_size)

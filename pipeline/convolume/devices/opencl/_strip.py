@@ -33,6 +33,7 @@ LEAST_VECTOR = 2
 MAX_UNROLLED_SUMS = 2400
 # Work items for each processor, so that none waits for the others.
 ITEMS_A_UNIT = 8
+CACHE_LINE_BYTES = 64
 # With more, a program waits for sums; with fewer for memory, and fetches more at a time into the second level.
 MOST_TAPS_BOUND_BY_MEMORY = 16
 
@@ -114,6 +115,11 @@ class StripJob(Job):
     def line_voxels(self) -> int:
         """Voxels of a line that a span of outputs reads."""
         return self.span + self.line_weights - 1
+
+    @property
+    def cache_line_voxels(self) -> int:
+        """Voxels of the source in a line of the cache."""
+        return CACHE_LINE_BYTES // np.dtype(self.numbers.source).itemsize
 
     @property
     def cache_level(self) -> int:

@@ -116,7 +116,9 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% if job.lines > 1 %}
             // What the next step reads first.
 {% for plane in range(planes) %}
-            PREFETCH(source + plane_places[{{ plane }}] + ahead + x, {{ job.cache_level }});
+{% for i in range(0, span, job.cache_line_voxels) %}
+            PREFETCH(source + plane_places[{{ plane }}] + ahead + x + {{ i }}, {{ job.cache_level }});
+{% endfor %}
 {% endfor %}
 {% endif %}
 
