@@ -172,7 +172,9 @@ def strip_job(
     lines = lines_of(stencil)
     for smaller in variant.smaller():
         fitted = smaller.fitted(out.shape[lines.axis], out.shape[-1])
-        streams = can_stream(out, fitted.vector_width, traits)
+        # Part of a line that is stored past the cache is worse than none.
+        span_bytes = fitted.vectors * fitted.vector_width * out.itemsize
+        streams = span_bytes % CACHE_LINE_BYTES == 0 and can_stream(out, CACHE_LINE_BYTES // out.itemsize, traits)
         common = (numbers, traits.on_cpu, traits.loose_pointers, fitted.vector_width, fitted.vectors, streams)
         job = StripJob(*common, fitted.rows, lines.pattern)
         if job.unrolled_sums <= MAX_UNROLLED_SUMS:
