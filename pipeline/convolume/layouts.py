@@ -22,8 +22,6 @@ Array = npt.NDArray[Any]
 
 # Tells a worker process how many of the host's threads it may take.
 THREADS_VARIABLE = "CONVOLUME_THREADS"
-# Shorter rows leave vectors empty. What goes along one axis does as well by vectors of two as by turned copies.
-_LEAST_ROW, _LEAST_ROW_OF_LINES = 8, 2
 # Rows from this length on are as good as longer ones.
 _LONG_ROW = 128
 # Two boxes of so many voxels stay in a core's second-level cache, also where they are read along one axis and written
@@ -36,25 +34,15 @@ def host_threads() -> int:
     return int(os.environ.get(THREADS_VARIABLE) or os.cpu_count() or 1)
 
 
-def row_axis(shape: tuple[int, ...], extents: tuple[int, ...]) -> int:
-    """Return the axis along which voxels should lie side by side: the last, where it is not too thin for vectors.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of a result.
-    extents : tuple of int
-        Of the weights that make it.
+def row_axis(shape: tuple[int, ...]) -> int:
+    """Return the axis along which voxels should lie side by side: the last, where it is one of several voxels.
 
     Examples
     --------
-    >>> row_axis((300, 300, 20), (3, 3, 3)), row_axis((2048, 2048, 4), (3, 3, 3)), row_axis((3, 90000, 2), (3, 3, 3))
-    (2, 1, 1)
-    >>> row_axis((2048, 2048, 4), (3, 1, 1))
-    2
+    >>> row_axis((300, 300, 20)), row_axis((500, 1000, 1)), row_axis((90000, 3, 1))
+    (2, 1, 0)
     """
-    weighed = sum(extent > 1 for extent in extents)
-    if shape[-1] >= (_LEAST_ROW if weighed > 1 else _LEAST_ROW_OF_LINES):
+    if shape[-1] > 1:
         return len(shape) - 1
     return max(range(len(shape)), key=lambda axis: (min(shape[axis], _LONG_ROW), axis))
 

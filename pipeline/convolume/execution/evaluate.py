@@ -241,7 +241,7 @@ def _correlate_box(work: Work, operation: Correlate, patch: Patch, box: Box, out
     if is_done or not (isinstance(voxels, np.ndarray) and isinstance(out, np.ndarray)):
         return
     for part in _parts(places, [extent - 1 for extent in stencil.shape], out.shape):
-        axis = row_axis(out[part].shape, stencil.shape)
+        axis = row_axis(out[part].shape)
         padded = _gather(voxels, _needed(places, part, stencil), operation.cval, work.precision, axis)
         work.device.correlate(padded, stencil, out[part], work.precision)
 

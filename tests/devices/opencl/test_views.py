@@ -40,7 +40,7 @@ def _correlated(device: OpenCLDevice, padded: Array, stencil: Stencil) -> Array:
 @SETTINGS
 @given(
     kernel=st.sampled_from([(3, 3), (2, 3, 3), (3, 1, 2), (1, 2, 3), (2, 1, 2, 3)]),
-    width=st.integers(1, 7),
+    width=st.sampled_from([1, 1, 1, 2, 5]),
     lengths=st.lists(st.integers(1, 30), min_size=3, max_size=3),
     columns=st.booleans(),
 )

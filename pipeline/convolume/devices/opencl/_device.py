@@ -90,7 +90,7 @@ class OpenCLDevice(Device):
             out[...] = 0
             return
         numbers = self._numbers(padded.dtype, out.dtype, precision)
-        axis = row_axis(out.shape, stencil.shape) if self._opened().traits.on_cpu else out.ndim - 1
+        axis = row_axis(out.shape) if self._opened().traits.on_cpu else out.ndim - 1
         out = np.moveaxis(out, axis, -1)
         source, target = _memory.readable(np.moveaxis(padded, axis, -1)), _memory.writable(out, numbers.sum)
         for part in along_rows(source, stencil, target, axis):
@@ -144,9 +144,7 @@ class OpenCLDevice(Device):
 
     def _correlate_there(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
         """Do a pass in strips, several in one walk, where they fit."""
-        if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind}:
-            return False
-        if any(row_axis(out.shape, step.stencil.shape) < out.ndim - 1 for step in passes):
+        if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind} or row_axis(out.shape) < out.ndim - 1:
             return False
         numbers = self._numbers(voxels.dtype, out.dtype, precision)
         state = self._opened()
