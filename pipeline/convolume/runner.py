@@ -18,10 +18,10 @@ import numpy as np
 from convolume import stores
 from convolume.clusters import Cluster, ClusterSettings
 from convolume.devices._selection import choose_device
-from convolume.devices._transform import THREADS_VARIABLE
 from convolume.errors import RunError
 from convolume.execution.pyramid import display_windows, drive_pyramid, pyramid_block_count
 from convolume.execution.windows import drive_windows
+from convolume.layouts import THREADS_VARIABLE
 from convolume.planning.models import Config
 from convolume.planning.plan import Plan, Resources
 from convolume.planning.spec import Document, read_config, read_workflow, to_yaml

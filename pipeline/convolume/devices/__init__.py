@@ -8,7 +8,6 @@ variables that a worker process needs *before* it starts. It may offer ``measure
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ import numpy as np
 from convolume.devices._held import Array, HeldVoxels, Voxels
 from convolume.devices._method_speeds import method_speeds
 from convolume.devices._pass import Pass
-from convolume.devices._transform import THREADS_VARIABLE
+from convolume.layouts import host_threads
 from convolume.numerics import Precision
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class Device(ABC):
     @property
     def transform_threads(self) -> int:
         """Threads of the host that transforms take: a worker process has its share of the machine."""
-        most = int(os.environ.get(THREADS_VARIABLE) or os.cpu_count() or 1)
+        most = host_threads()
         return min(self.info.compute_units, most) if self.info.kind == "cpu" else most
 
     @cached_property

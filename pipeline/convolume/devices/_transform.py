@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log2, prod
 
-__all__ = ["THREADS_VARIABLE", "Transform", "transform_tile"]
-
-# Tells a worker process how many threads its transforms may take.
-THREADS_VARIABLE = "CONVOLUME_THREADS"
+__all__ = ["Transform", "transform_tile"]
 
 # A tile's transform takes 2**25 · 4 bytes in single precision, its kernel's as much again.
 _TILE_POINTS = 2**25

@@ -24,8 +24,10 @@ from convolume.devices.opencl._resident import Residence, Resident, Terms
 from convolume.devices.opencl._strip import StripJob, strip_arguments, strip_job
 from convolume.devices.opencl._tile import Limits, TileJob, tile_of
 from convolume.devices.opencl._variants import Variants
+from convolume.devices.opencl._views import along_rows
 from convolume.devices.opencl._walk import WalkJob, walks_of
 from convolume.errors import DeviceError
+from convolume.layouts import row_axis
 from convolume.numerics import Precision, working_dtype
 
 if TYPE_CHECKING:
@@ -87,12 +89,12 @@ class OpenCLDevice(Device):
         if stencil.tap_count == 0:
             out[...] = 0
             return
-        if out.ndim == 1:
-            padded, out = padded[np.newaxis], out[np.newaxis]
-            stencil = stencil.on_axes([1], 2)
         numbers = self._numbers(padded.dtype, out.dtype, precision)
-        source, target = _memory.readable(padded), _memory.writable(out, numbers.sum)
-        self._correlate_parts(source, stencil, target, numbers)
+        axis = row_axis(out.shape) if self._opened().traits.on_cpu else out.ndim - 1
+        out = np.moveaxis(out, axis, -1)
+        source, target = _memory.readable(np.moveaxis(padded, axis, -1)), _memory.writable(out, numbers.sum)
+        for part in along_rows(source, stencil, target, axis):
+            self._correlate_parts(*part, numbers)
         _memory.deliver(target, out, by_lines=stencil.by_lines)
 
     def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Voxels:
@@ -142,7 +144,7 @@ class OpenCLDevice(Device):
 
     def _correlate_there(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
         """Do a pass in strips, several in one walk, where they fit."""
-        if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind}:
+        if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind} or row_axis(out.shape) < out.ndim - 1:
             return False
         numbers = self._numbers(voxels.dtype, out.dtype, precision)
         state = self._opened()

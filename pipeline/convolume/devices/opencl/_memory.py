@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
+from convolume.arrays import new_array
 from convolume.devices.opencl._jobs import OPENCL_TYPES
+from convolume.layouts import copy_voxels
 from convolume.numerics import truncate_like_scipy
 
 __all__ = ["HostPointers", "Memory", "SystemPointers", "Uploads", "deliver", "memory_span", "readable", "writable"]
@@ -39,14 +41,18 @@ def readable(array: Array) -> Array:
     """Return `array` itself, or a copy where a program cannot read it as it lies."""
     if array.dtype == np.bool_:
         array = array.view(np.uint8)
-    native = array.astype(readable_dtype(array.dtype), copy=False)
-    return native if _lies_in_rows(native) else np.ascontiguousarray(native)
+    dtype = readable_dtype(array.dtype)
+    if array.dtype == dtype and _lies_in_rows(array):
+        return array
+    copy = new_array(array.shape, dtype)
+    copy_voxels(copy, array)
+    return copy
 
 
 def writable(out: Array, sum_dtype: npt.DTypeLike) -> Array:
     """Return `out` itself, or a new array where a program cannot write it as it lies."""
     dtype = writable_dtype(out.dtype, sum_dtype)
-    return out if out.dtype == dtype and _lies_in_rows(out) else np.empty(out.shape, dtype)
+    return out if out.dtype == dtype and _lies_in_rows(out) else new_array(out.shape, dtype)
 
 
 def deliver(result: Array, out: Array, *, by_lines: bool = False) -> None:
@@ -56,7 +62,7 @@ def deliver(result: Array, out: Array, *, by_lines: bool = False) -> None:
     if out.dtype.name in HOST_CAST_TARGETS and out.dtype.kind in "bu":
         out[...] = truncate_like_scipy(result.astype(np.float64, copy=False), out.dtype, by_lines=by_lines)
     else:
-        out[...] = result
+        copy_voxels(out, result)
 
 
 def memory_span(array: Array) -> Array:
