@@ -353,13 +353,26 @@ def _pieces(places: Indices) -> list[tuple[slice, slice | Indices]]:
     """Cut the places of one axis into what lies before, in and after their longest run: targets and sources."""
     low, high = longest_run(places)
     pieces: list[tuple[slice, slice | Indices]] = []
-    if low:
-        pieces.append((slice(0, low), np.maximum(places[:low], 0)))
-    if low < high:
-        pieces.append((slice(low, high), slice(int(places[low]), int(places[low]) + high - low)))
-    if high < len(places):
-        pieces.append((slice(high, len(places)), np.maximum(places[high:], 0)))
+    for start, stop in ((0, low), (low, high), (high, len(places))):
+        if start < stop:
+            pieces.append((slice(start, stop), _as_slice(np.maximum(places[start:stop], 0))))
     return pieces
+
+
+def _as_slice(places: Indices) -> slice | Indices:
+    """Return places as a slice where they go up or down one by one: NumPy need not copy what it takes by a slice.
+
+    Examples
+    --------
+    >>> _as_slice(np.array([2, 1, 0])), _as_slice(np.array([4, 5])), _as_slice(np.array([1, 0, 0, 1]))
+    (slice(2, None, -1), slice(4, 6, 1), array([1, 0, 0, 1]))
+    """
+    first, last = int(places[0]), int(places[-1])
+    step = -1 if last < first else 1
+    if np.any(np.diff(places) != step):
+        return places
+    stop = last + step
+    return slice(first, None if stop < 0 else stop, step)
 
 
 def _taken(voxels: Array, sources: list[slice | Indices]) -> Array:
