@@ -7,13 +7,16 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from math import prod
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
 from convolume.devices import Device, HeldVoxels, Pass
+from convolume.devices._transform import Transform
 from convolume.devices.opencl import _memory
 from convolume.devices.opencl._anywhere import anywhere_job
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
     from convolume.devices import Voxels
     from convolume.devices.opencl._arrangement import Arguments
+    from convolume.devices.opencl._fourier import Fourier
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
 
@@ -115,6 +119,24 @@ class OpenCLDevice(Device):
         if self._opened().traits.on_cpu:
             return self._correlate_there(voxels, passes, out, precision)
         return self._weigh_uploaded(voxels, passes, out, precision)
+
+    def correlate_by_transform(
+        self, read: Callable[[tuple[slice, ...]], Array], stencil: Stencil, out: Array, precision: Precision
+    ) -> None:
+        """Transform on a GPU where pyvkfft is installed, else on the host, which also knows where NaN belongs."""
+        real = np.dtype(np.float32 if precision is Precision.SINGLE else np.float64)
+        is_there = self._transforms(Transform(out.shape, stencil.shape), real)
+        if not (is_there and self._opened().fourier.correlate(read, stencil, out, real)):
+            super().correlate_by_transform(read, stencil, out, precision)
+
+    def _transforms(self, transform: Transform, real: np.dtype[Any]) -> bool:
+        state = self._opened()
+        if state.traits.on_cpu or not prod(transform.shape) or find_spec("pyvkfft") is None:
+            return False
+        spectrum_bytes = prod(transform.lengths) * 2 * real.itemsize
+        # Real transforms begin along the last axis.
+        is_fitting = transform.axes[-1] == len(transform.shape) - 1 and spectrum_bytes <= state.max_allocation_bytes
+        return is_fitting and (real == np.float32 or self.info.has_float64)
 
     def _weigh(self, voxels: Resident, passes: Sequence[Pass], out: Resident, precision: Precision) -> None:
         state = self._opened()
@@ -329,6 +351,16 @@ class _State:
             self._of_thread.residence = Residence(self._queue(), self.programs, self.info, self._limits)
         residence: Residence = self._of_thread.residence
         return residence
+
+    @property
+    def fourier(self) -> Fourier:
+        """Transforms of this thread, on a device with memory of its own."""
+        if not hasattr(self._of_thread, "fourier"):
+            # scipy.fft and pyopencl.array take long to load: not before something is transformed.
+            from convolume.devices.opencl._fourier import Fourier  # noqa: PLC0415
+
+            self._of_thread.fourier = Fourier(self._queue())
+        return cast("Fourier", self._of_thread.fourier)
 
     def pays(self, job: StripJob | WalkJob | TileJob, sums: int, threshold: int) -> bool:
         """Say whether enough is, or was, asked of a job for a program of its own."""
