@@ -200,7 +200,15 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, com
     spans = _spans(columns, target.shape[-1], job)
     planes = _offsets(step.places[lines.axis], from_pitch[lines.axis])
     height, steps, groups = target.shape[lines.axis], len(targets), -(-target.shape[lines.axis] // job.rows)
-    parts = min(steps, -(-ITEMS_A_UNIT * compute_units // groups))
+    items = ITEMS_A_UNIT * compute_units
+    if job.lines > 1:
+        # The next step meets lines again.
+        groups_an_item, parts = 1, min(steps, -(-items // groups))
+    else:
+        # The next rows meet planes again.
+        parts = min(steps, items)
+        groups_an_item = -(-groups // -(-items // parts))
+    lanes = -(-groups // groups_an_item)
     copies = sum(span.copy >= 0 for span in spans)
     with np.errstate(all="ignore"):
         return Arguments(
@@ -211,11 +219,11 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, com
                 np.full(len(columns), step.cval).astype(source.dtype),
             ),
             (
-                *map(np.int32, (steps, len(spans), copies, height)),
+                *map(np.int32, (steps, groups_an_item, len(spans), copies, height)),
                 np.int64(to_pitch[lines.axis]),
             ),
-            (groups, parts),
-            max(1, parts * groups * copies * job.scratch_voxels) * source.itemsize,
+            (lanes, parts),
+            max(1, parts * lanes * copies * job.scratch_voxels) * source.itemsize,
         )
 
 

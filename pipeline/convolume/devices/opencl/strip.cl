@@ -29,27 +29,31 @@ __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const sum_t *restrict weights, __global const long *restrict places,
                         __global const span_t *restrict spans, __global const source_t *restrict constants,
-                        int steps, int span_count, int copies, int height, long target_pitch,
+                        int steps, int groups_an_item, int span_count, int copies, int height, long target_pitch,
                         __global source_t *scratch) {
-    // The last rows and the last span are shifted back over their neighbours: the same voxels again, to the same bits.
-    const int row = min((int)get_global_id(0) * {{ job.rows }}, height - {{ job.rows }});
+    const int first_row = get_global_id(0) * groups_an_item * {{ job.rows }};
     const int first_step = (long)steps * get_global_id(1) / get_global_size(1);
     const int last_step = (long)steps * (get_global_id(1) + 1) / get_global_size(1);
     __global const long *targets = places + (long)steps * {{ job.lines }};
-    __global const long *plane_places = targets + steps + row;
-    __global const long *columns = plane_places - row + height + {{ planes - job.rows }};
+    __global const long *columns = targets + steps + height + {{ planes - job.rows }};
     scratch += (get_global_id(1) * get_global_size(0) + get_global_id(0)) * copies * {{ job.scratch_voxels }};
     // Each line of each plane: where the source has it, and where the first of its copies is.
-    long held[{{ job.lines }}];
     __global const source_t *inside[{{ job.lines }}][{{ planes }}];
     __global source_t *copied[{{ job.lines }}][{{ planes }}];
-    for (int line = 0; line < {{ job.lines }}; line++) {
-        held[line] = LONG_MIN;
+    for (int line = 0; line < {{ job.lines }}; line++)
         for (int plane = 0; plane < {{ planes }}; plane++)
             copied[line][plane] = scratch + (line * {{ planes }} + plane) * {{ job.line_voxels }};
-    }
+{% if job.lines > 1 %}
+    long held[{{ job.lines }}];
+    for (int line = 0; line < {{ job.lines }}; line++)
+        held[line] = LONG_MIN;
+{% endif %}
 
-    for (int step = first_step; step < last_step; step++) {
+    for (int step = first_step; step < last_step; step++)
+    for (int next_row = first_row; next_row < min(first_row + groups_an_item * {{ job.rows }}, height); next_row += {{ job.rows }}) {
+        // The last rows and the last span are shifted back over their neighbours: the same voxels again, to the same bits.
+        const int row = min(next_row, height - {{ job.rows }});
+        __global const long *plane_places = targets + steps + row;
         __global const long *lines = places + (long)step * {{ job.lines }};
 {% if job.lines > 1 %}
         // A step meets the lines of the one before again, one place further.
@@ -66,9 +70,11 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
         held[{{ job.lines - 1 }}] = LONG_MIN;
 {% endif %}
         for (int line = 0; line < {{ job.lines }}; line++) {
+{% if job.lines > 1 %}
             if (held[line] == lines[line])
                 continue;
             held[line] = lines[line];
+{% endif %}
             for (int plane = 0; plane < {{ planes }}; plane++) {
                 const bool is_outside = plane_places[plane] < 0 || lines[line] < 0;
                 __global const source_t *begin = source + plane_places[plane] + lines[line];
@@ -79,7 +85,9 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                              is_outside ? 0 : begin, columns, spans[s], constants[0]);
             }
         }
+{% if job.lines > 1 %}
         const long ahead = lines[{{ job.lines - 1 }} + (step + 1 < last_step ? {{ job.lines }} : 0)];
+{% endif %}
         for (int s = 0; s < span_count; s++) {
             const int x = spans[s].x, copy = spans[s].copy;
             const lines_t *from = copy < 0 ? inside : (const lines_t *)copied;
