@@ -117,16 +117,17 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("workflow")
+@click.option("--restart", is_flag=True, help="Delete what an unfinished run left, instead of going on with it.")
 @_config
 @_set
 @_verbose
-def run(workflow: str, config: str | None, overrides: tuple[str, ...]) -> None:
-    """Run WORKFLOW, a YAML file, and write its outputs."""
+def run(workflow: str, config: str | None, overrides: tuple[str, ...], *, restart: bool) -> None:
+    """Run WORKFLOW, a YAML file, and write its outputs; or go on where an earlier attempt was broken off."""
     from convolume import runner  # noqa: PLC0415 - heavy
     from convolume.report.terminal import TerminalProgress  # noqa: PLC0415 - heavy
 
     with TerminalProgress() as progress:
-        runner.run(workflow, config=_where(config), overrides=overrides, progress=progress)
+        runner.run(workflow, config=_where(config), overrides=overrides, progress=progress, restart=restart)
 
 
 @commands.command()
