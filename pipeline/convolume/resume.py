@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from convolume.regions import Region
     from convolume.stores import Sink
 
-__all__ = ["Decision", "Undertaking", "decide", "undertaken"]
+__all__ = ["Decision", "Undertaking", "decide", "done_note", "undertaken"]
 
 _BEGIN_ANEW = "begin anew with `--restart` (or `if_exists: overwrite`), which deletes what it wrote"
-_LONGEST_VALUE = 60
+_LONGEST_VALUE = 200
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,17 @@ def decide(
     if restart:
         return Decision(prepare_with(Chosen(if_exists=dict.fromkeys(unfinished, "overwrite"))), found)
     first, file = next(iter(unfinished.items()))
-    prepared = prepare_with(_chosen(file, [name for name, each in found.items() if each.run == file.run]))
-    if why_not := _why_not(prepared, unfinished):
-        if not all(workflow.outputs[name].if_exists == "overwrite" for name in unfinished):
-            message = f"{workflow.outputs[first].path}: {why_not}; {_BEGIN_ANEW}"
-            raise InputError(message)
-        return Decision(prepare_with(NOTHING_CHOSEN), found)
-    return Decision(prepared, found, file.run)
+    why_not = _why_never(unfinished)
+    if not why_not:
+        prepared = prepare_with(_chosen(file, [name for name, each in found.items() if each.run == file.run]))
+        different = differences(file.fingerprint, fingerprint(prepared))
+        if not different:
+            return Decision(prepared, found, file.run)
+        why_not = f"was left unfinished by a run that differs: {'; '.join(different)}"
+    if not all(workflow.outputs[name].if_exists == "overwrite" for name in unfinished):
+        message = f"{workflow.outputs[first].path}: {why_not}; {_BEGIN_ANEW}"
+        raise InputError(message)
+    return Decision(prepare_with(NOTHING_CHOSEN), found)
 
 
 @dataclass
@@ -202,13 +206,30 @@ def _nothing_left(claims: dict[str, Claim]) -> Iterator[None]:
                     Path(claim.folder).rmdir()
 
 
+def done_note(decision: Decision) -> tuple[str, ...]:
+    """Return a note of what is done already, where a run goes on with an earlier attempt."""
+    if decision.resumed is None:
+        return ()
+    journals = {
+        name: Journal(sink.journal_folder, decision.resumed)
+        for name, sink in decision.prepared.sinks.items()
+        if sink.journal_folder is not None
+    }
+    looked_at = Undertaking(decision.prepared, decision.found, journals, is_resumed=True)
+    _read_marks(looked_at)
+    total = decision.prepared.plan.block_count
+    return (f"goes on with a run that was broken off: {looked_at.totals.block_count:,} of {total:,} blocks are done",)
+
+
 def fingerprint(prepared: Prepared) -> dict[str, Any]:
     """Return everything that the voxels of a run's outputs depend on, JSON-like, for people to compare."""
     workflow, plan, job = prepared.document.model, prepared.plan, prepared.job
     outputs = {}
     for target, planned, sink in zip(job.blocks.targets, plan.outputs, job.sinks, strict=True):
+        steps = workflow.outputs[target.name].steps
         outputs[target.name] = {
-            **workflow.outputs[target.name].model_dump(include={"steps", "overflow"}),
+            "steps": [{step.name: step.filter.model_dump()} for step in steps],
+            "overflow": target.overflow,
             "operation": blake2b(repr(target.operation).encode(), digest_size=16).hexdigest(),
             "dtype": target.dtype,
             "methods": [choice.name for choice in planned.methods],
@@ -251,16 +272,15 @@ def _chosen(file: RunFile, names: list[str]) -> Chosen:
     )
 
 
-def _why_not(prepared: Prepared, unfinished: dict[str, RunFile]) -> str | None:
-    """Say why a run cannot go on with what is unfinished."""
+def _why_never(unfinished: dict[str, RunFile]) -> str:
+    """Say why no run can go on with what is unfinished; nothing where one can."""
     for file in unfinished.values():
         if file.cannot_resume:
             return f"was left unfinished by a run that cannot be resumed, for {file.cannot_resume}"
     file, *others = unfinished.values()
     if any(other.run != file.run for other in others):
         return f"outputs {', '.join(map(repr, unfinished))} were left unfinished by different runs"
-    different = differences(file.fingerprint, fingerprint(prepared))
-    return f"was left unfinished by a run that differs: {'; '.join(different)}" if different else None
+    return ""
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -269,7 +289,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     Examples
     --------
     >>> differences({"block": [64, 64], "cval": 0.0}, {"block": [64, 32], "cval": 0.0})
-    ['block[1] was 64 and is 32']
+    ['block was [64, 64] and is [64, 32]']
     """
     old, new = dict(_leaves(before)), dict(_leaves(now))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
@@ -282,7 +302,7 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _leaves(inner, f"{name}.{key}" if name else key)
-    elif isinstance(value, list) and value:
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
         for position, inner in enumerate(value):
             yield from _leaves(inner, f"{name}[{position}]")
     else:

@@ -27,7 +27,7 @@ from convolume.preparation import Prepared, prepare
 from convolume.records import BlockRecord, OutputRecord, RunRecord
 from convolume.registry import load_member
 from convolume.report.progress import Progress, Silent
-from convolume.resume import Decision, Undertaking, decide, undertaken
+from convolume.resume import Decision, Undertaking, decide, done_note, undertaken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -110,7 +110,9 @@ def plan(
     InputError
         The workflow cannot be run.
     """
-    return _decided(workflow, config, overrides, may_write=False)[0].prepared.plan
+    decision, _ = _decided(workflow, config, overrides, may_write=False)
+    planned = decision.prepared.plan
+    return replace(planned, notes=(*planned.notes, *done_note(decision)))
 
 
 def _decided(
