@@ -284,7 +284,7 @@ def test_version_and_help() -> None:
     """Each command has a line."""
     assert command("--version").stdout == "convolume 0.1.0\n"
     text = command("--help").stdout
-    assert all(f"  {name}" in text for name in ("run", "plan", "devices"))
+    assert all(f"  {name}" in text for name in ("run", "plan", "verify", "devices"))
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])

@@ -298,7 +298,7 @@ DIFFERENT = [
     (["outputs.sum.steps[0].box.size=5"], "outputs.sum.steps[0].box.size was 3 and is 5"),
     (["outputs.sum.dtype=uint16"], 'outputs.sum.dtype was "float32" and is "uint16"'),
     (["outputs.sum.overflow=error", "outputs.sum.dtype=uint16"], 'outputs.sum.overflow was "saturate" and is "error"'),
-    (["outputs.copy.pyramid=false"], "outputs.copy.levels was [[12, 150, 70], [12, 75, 35]] and is [[12, 150, 70]]"),
+    (["outputs.copy.pyramid=false"], "outputs.copy.levels was [[12, 150, 70], [6, 75, 35]] and is [[12, 150, 70]]"),
     (["precision=double"], 'precision was "single" and is "double"'),
     (["input.region.z=[0, 6]"], "input.region.z was nothing and is [0, 6]"),
 ]

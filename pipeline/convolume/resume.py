@@ -189,7 +189,7 @@ def undertaken(decision: Decision) -> Iterator[Undertaking]:
         run = decision.resumed or uuid4().hex
         prints, cannot = fingerprint(prepared), _cannot_resume(prepared)
         files = {name: _run_file(run, sink, prints, cannot) for name, sink in prepared.sinks.items()}
-        journals = {name: Journal(claim.folder, run, claim) for name, claim in claims.items()}
+        journals = {name: Journal(claim.folder, run, files[name].units, claim) for name, claim in claims.items()}
         yield Undertaking(prepared, files, journals, is_resumed=decision.resumed is not None)
 
 
@@ -211,7 +211,7 @@ def done_note(decision: Decision) -> tuple[str, ...]:
     if decision.resumed is None:
         return ()
     journals = {
-        name: Journal(sink.journal_folder, decision.resumed)
+        name: Journal(sink.journal_folder, decision.resumed, decision.found[name].units)
         for name, sink in decision.prepared.sinks.items()
         if sink.journal_folder is not None
     }

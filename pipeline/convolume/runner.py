@@ -19,6 +19,8 @@ from convolume.devices._selection import choose_device
 from convolume.devices._transform import THREADS_VARIABLE
 from convolume.errors import RunError
 from convolume.execution.pyramid import Pyramid, display_windows, drive_pyramids, pyramid_block_count
+from convolume.execution.verify import Verdict
+from convolume.execution.verify import verify as verify_blocks
 from convolume.execution.windows import drive_windows
 from convolume.planning.models import Config
 from convolume.planning.plan import Plan, Resources
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     WrittenConfig = str | PathLike[str] | Mapping[str, Any] | None
     Written = str | PathLike[str] | Mapping[str, Any] | Document[Workflow]
 
-__all__ = ["plan", "run"]
+__all__ = ["plan", "run", "verify"]
 
 _RECORDED_PACKAGES = ("convolume", "dask", "distributed", "numpy", "pyopencl", "scipy", "tensorstore", "zarr")
 
@@ -113,6 +115,27 @@ def plan(
     decision, _ = _decided(workflow, config, overrides, may_write=False)
     planned = decision.prepared.plan
     return replace(planned, notes=(*planned.notes, *done_note(decision)))
+
+
+def verify(path: str, *, config: WrittenConfig = None, overrides: Sequence[str] = ()) -> Verdict:
+    """Read every block of an output again, and compare it with the mark that its run left.
+
+    Parameters
+    ----------
+    path : str
+        An output, finished or not.
+    config : path or mapping, optional
+        Where it is read; see `run`.
+    overrides : sequence of str
+        Of the configuration.
+
+    Raises
+    ------
+    InputError
+        There is no output, or it has no marks.
+    """
+    with _site(config, list(overrides)).cluster() as cluster:
+        return verify_blocks(path, cluster)
 
 
 def _decided(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RUN = "0123456789abcdef"
 GRID = BlockGrid((7, 10), (4, 5))
+UNITS = ((4, 5), (4, 5))
 
 numbers = st.floats() | st.just(float("nan"))
 records = st.builds(
@@ -42,14 +43,14 @@ marks = st.builds(
     level=st.integers(0, 3),
     index=st.tuples(st.integers(0, 10**6), st.integers(0, 9)),
     region=st.sampled_from([region for _, region in GRID]),
-    digest=st.integers(0, 2**32 - 1),
+    digests=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3).map(tuple),
     record=st.none() | records,
 )
 
 
 def mark(index: tuple[int, ...], level: int = 0) -> Mark:
     """Return a mark of a block of the small grid."""
-    return Mark(level, index, GRID.region(index), 7)
+    return Mark(level, index, GRID.region(index), (7,))
 
 
 @given(marks)
@@ -72,7 +73,9 @@ def test_a_prefix_of_the_file_holds_a_prefix_of_the_marks(
     cut = data.draw(st.integers(0, len(whole)))
     (folder / "one.marks").write_bytes(whole[:cut])
     complete = [each for each in range(len(lines) + 1) if len(b"".join(lines[:each])) <= cut][-1]
-    assert [repr(each) for each in Journal(str(folder), RUN).marks()] == [repr(each) for each in written[:complete]]
+    assert [repr(each) for each in Journal(str(folder), RUN, UNITS).marks()] == [
+        repr(each) for each in written[:complete]
+    ]
 
 
 @given(marks, st.data())
@@ -86,7 +89,7 @@ def test_a_changed_byte_is_no_mark(written: Mark, data: st.DataObject) -> None:
 
 def test_a_torn_line_does_not_take_the_next_one_with_it(tmp_path: Path) -> None:
     """As a disk that was full for a moment leaves it."""
-    journal = Journal(str(tmp_path), RUN)
+    journal = Journal(str(tmp_path), RUN, UNITS)
     journal.append(mark((0, 0)))
     (file,) = tmp_path.iterdir()
     with file.open("ab") as torn:
@@ -98,7 +101,7 @@ def test_a_torn_line_does_not_take_the_next_one_with_it(tmp_path: Path) -> None:
 
 def test_merging_keeps_each_block_once(tmp_path: Path) -> None:
     """In one file, whether a block was done twice or the merging itself was interrupted."""
-    journal = Journal(str(tmp_path), RUN)
+    journal = Journal(str(tmp_path), RUN, UNITS)
     for index, _ in GRID:
         journal.append(mark(index))
         journal.append(mark(index))
@@ -119,8 +122,8 @@ def test_merging_keeps_each_block_once(tmp_path: Path) -> None:
 def test_coverage_counts_voxels_of_blocks_of_any_size() -> None:
     """Blocks are told by where they begin; several units may lie in one."""
     coverage = Coverage(((8, 10),), ((2, 5),))
-    assert coverage.add(Mark(0, (0, 0), Region((0, 0), (4, 10)), 0))
-    assert not coverage.add(Mark(0, (0, 0), Region((0, 0), (4, 10)), 0))
+    assert coverage.add(Mark(0, (0, 0), Region((0, 0), (4, 10)), (0,)))
+    assert not coverage.add(Mark(0, (0, 0), Region((0, 0), (4, 10)), (0,)))
     assert coverage.holds(0, Region((0, 0), (4, 10)))
     assert not coverage.holds(0, Region((4, 0), (8, 10)))
     assert coverage.missing_voxels(0) == 40
@@ -135,11 +138,21 @@ def test_a_digest_is_of_the_voxels_in_their_order(dtype: str, seed: int) -> None
     assert voxel_digest(voxels[:, ::2]) == zlib.crc32(voxels[:, ::2].tobytes())
 
 
+def test_a_mark_has_a_digest_for_every_file(tmp_path: Path) -> None:
+    """In the order of the grid, the last ones smaller."""
+    voxels = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    journal = Journal(str(tmp_path), RUN, ((3, 4),))
+    journal.mark(0, (1, 0), Region((3, 0), (7, 6)), voxels)
+    parts = (voxels[:3, :4], voxels[:3, 4:], voxels[3:, :4], voxels[3:, 4:])
+    (left,) = journal.marks()
+    assert left.digests == tuple(zlib.crc32(part.tobytes()) for part in parts)
+
+
 def test_a_process_that_comes_back_from_the_dead_leaves_no_mark(tmp_path: Path) -> None:
     """Once its output was taken over, which is not before its owner is gone."""
     output = str(tmp_path / "out.zarr")
     claim = Claim.take(output, str(tmp_path))
-    journal = Journal(str(tmp_path), RUN, claim)
+    journal = Journal(str(tmp_path), RUN, UNITS, claim)
     record = BlockRecord((0, 0), 20, 1, 1, 0.0, 0.0, 0.0, "numpy", (0.0,), (1.0,))
     voxels = np.zeros((4, 5), np.uint8)
     leave_marks([None, journal], record, GRID.region((0, 0)), [voxels, voxels])

@@ -1,4 +1,4 @@
-"""The journal of an output: a mark for every block that is done, with the digest of its voxels.
+"""The journal of an output: a mark for every block that is done, with the digests of its voxels.
 
 A mark is a line that is appended after the block's data, to a file that belongs to one process. A line carries a
 checksum that begins with the run's name, so that neither half a line nor a line of another run is taken for a mark.
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convolume.records import BlockRecord
-from convolume.regions import Region
+from convolume.regions import BlockGrid, Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,8 +47,8 @@ class Mark:
         The block's place in the grid of its level.
     region : Region
         Its voxels.
-    digest : int
-        CRC-32 of the voxels, see `voxel_digest`.
+    digests : tuple of int
+        CRC-32 of the voxels of every file that the block lies in, in the order of the grid, see `voxel_digest`.
     record : BlockRecord, optional
         What the block took, for the run's record; of level 0 only.
     """
@@ -56,7 +56,7 @@ class Mark:
     level: int
     index: tuple[int, ...]
     region: Region
-    digest: int
+    digests: tuple[int, ...]
     record: BlockRecord | None = None
 
     def line(self, run: str) -> bytes:
@@ -64,15 +64,15 @@ class Mark:
 
         Examples
         --------
-        >>> Mark(0, (1,), Region((4,), (8,)), 7).line("a run")
-        b'ccaef0d0 {"level":0,"index":[1],"start":[4],"stop":[8],"digest":"00000007"}\n'
+        >>> Mark(0, (1,), Region((4,), (8,)), (7, 10)).line("a run")
+        b'f19bee50 {"level":0,"index":[1],"start":[4],"stop":[8],"digests":"00000007 0000000a"}\n'
         """
         values: dict[str, Any] = {
             "level": self.level,
             "index": self.index,
             "start": self.region.start,
             "stop": self.region.stop,
-            "digest": f"{self.digest:08x}",
+            "digests": " ".join(f"{digest:08x}" for digest in self.digests),
         }
         if self.record is not None:
             values["record"] = asdict(self.record)
@@ -91,7 +91,7 @@ class Mark:
             level=values["level"],
             index=tuple(values["index"]),
             region=Region(tuple(values["start"]), tuple(values["stop"])),
-            digest=int(values["digest"], 16),
+            digests=tuple(int(digest, 16) for digest in values["digests"].split()),
             record=None if record is None else BlockRecord(**{name: _frozen(each) for name, each in record.items()}),
         )
 
@@ -106,13 +106,29 @@ class Journal:
         Where the files lie, beside the output.
     run : str
         The run's name: marks of others do not count.
+    units : tuple of tuple of int
+        Extents of what lies in one file, for every level.
     claim : Claim, optional
         Whoever writes holds it; None to read.
     """
 
     folder: str
     run: str
+    units: tuple[tuple[int, ...], ...]
     claim: Claim | None = None
+
+    def mark(
+        self,
+        level: int,
+        index: tuple[int, ...],
+        region: Region,
+        voxels: npt.NDArray[Any],
+        record: BlockRecord | None = None,
+    ) -> None:
+        """Mark a block whose voxels are written; see `append`."""
+        files = BlockGrid(region.shape, self.units[level])
+        digests = tuple(voxel_digest(voxels[part.slices]) for _, part in files)
+        self.append(Mark(level, index, region, digests, record))
 
     def append(self, mark: Mark) -> None:
         """Leave a mark, in this process's file.
@@ -223,7 +239,7 @@ def leave_marks(
     """Mark a block of the image as done in the journal of every output that has one; its data are written."""
     for journal, voxels in zip(journals, results, strict=False):
         if journal is not None:
-            journal.append(Mark(0, record.index, region, voxel_digest(voxels), record))
+            journal.mark(0, record.index, region, voxels, record)
 
 
 def voxel_digest(voxels: npt.NDArray[Any]) -> int:

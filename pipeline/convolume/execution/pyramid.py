@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from convolume.clusters import Task
 from convolume.errors import RunError
-from convolume.execution.journal import Mark, check_claims, voxel_digest
+from convolume.execution.journal import check_claims
 from convolume.numerics import cast_result
 from convolume.regions import BlockGrid, Region
 
@@ -92,7 +92,7 @@ def write_level_block(pyramid: Pyramid, level: int, index: tuple[int, ...], regi
         check_claims([pyramid.journal])
         written = sink.write(level, region, means)
         if pyramid.journal is not None:
-            pyramid.journal.append(Mark(level, index, region, voxel_digest(means)))
+            pyramid.journal.mark(level, index, region, means)
     except Exception as error:
         message = f"{sink.path}, pyramid level {level} at {region}: {type(error).__name__}: {error}"
         raise RunError(message) from error
