@@ -19,6 +19,7 @@ from convolume.filters import FilterContext
 from convolume.numerics import Precision, default_result_dtype, working_dtype
 from convolume.operations import Sequence
 from convolume.planning.blocks import bytes_to_read, checked_block, choose_block_shape
+from convolume.planning.earlier import NOTHING_CHOSEN, RESUMED, Chosen
 from convolume.planning.memory import WORKER_BASE_BYTES, BlockMemory, total_halo
 from convolume.planning.method import settled
 from convolume.planning.plan import Plan, PlannedOutput, SharedSteps, StrategyChoice, check_memory, choose_strategy
@@ -56,9 +57,16 @@ class Prepared:
 
 
 def prepare(
-    document: Document[Workflow], resources: Resources, device: DeviceChoice, *, crosses_processes: bool
+    document: Document[Workflow],
+    resources: Resources,
+    device: DeviceChoice,
+    chosen: Chosen = NOTHING_CHOSEN,
+    *,
+    crosses_processes: bool,
 ) -> Prepared:
     """Open the source, build the operations, choose blocks, and check all that can be checked.
+
+    What an earlier attempt at the same run has `chosen` is kept.
 
     Raises
     ------
@@ -74,14 +82,14 @@ def prepare(
         stores.check_disk_space(tempfile.gettempdir(), source.staged_bytes)
     # Workers share the machine's cores; each decodes and encodes with its own part of them.
     source.io_threads = max(1, (os.cpu_count() or 1) // resources.workers)
-    job, methods = _job(document, source, device)
+    job, methods = _job(document, source, device, chosen)
     targets = job.targets
-    sinks = tuple(_sink(document, target, source, crosses_processes=crosses_processes) for target in targets)
+    sinks = tuple(_sink(document, target, source, chosen, crosses_processes=crosses_processes) for target in targets)
     check_apart(document, sinks)
-    check_disk(document, sinks)
+    check_disk(document, sinks, chosen)
     check_figures(document, source, sinks)
     store_job = StoreJob(job, source, sinks)
-    return Prepared(document, _plan(document, store_job, resources, device, methods), store_job)
+    return Prepared(document, _plan(document, store_job, resources, device, methods, chosen), store_job)
 
 
 def prepare_job(document: Document[Workflow], source: Source, device: DeviceChoice | None = None) -> BlockJob:
@@ -92,7 +100,7 @@ def prepare_job(document: Document[Workflow], source: Source, device: DeviceChoi
     InputError
         A filter does not fit the image.
     """
-    return _job(document, source, device or choose_device())[0]
+    return _job(document, source, device or choose_device(), NOTHING_CHOSEN)[0]
 
 
 def source_options(workflow: Workflow) -> stores.SourceOptions:
@@ -111,12 +119,15 @@ def source_options(workflow: Workflow) -> stores.SourceOptions:
 
 
 def _job(
-    document: Document[Workflow], source: Source, device: DeviceChoice
+    document: Document[Workflow], source: Source, device: DeviceChoice, chosen: Chosen
 ) -> tuple[BlockJob, tuple[tuple[MethodChoice, ...], ...]]:
     """Return what is computed on every block, and the methods that were chosen for each output."""
     precision = _precision(source, document.model)
     settle = partial(settled, image_shape=source.info.shape, device=open_device(device.info), precision=precision)
-    made = [_target(document, name, source, settle) for name in document.model.outputs]
+    made = [
+        _target(document, name, source, partial(settle, before=iter(chosen.methods.get(name, ()))))
+        for name in document.model.outputs
+    ]
     job = BlockJob(
         image_shape=source.info.shape,
         targets=tuple(target for target, _ in made),
@@ -175,14 +186,17 @@ def _target(
     return Target(name, Sequence(tuple(operations)), np.dtype(dtype).name, spec.overflow), tuple(methods)
 
 
-def _sink(document: Document[Workflow], target: Target, source: Source, *, crosses_processes: bool) -> Sink:
+def _sink(
+    document: Document[Workflow], target: Target, source: Source, chosen: Chosen, *, crosses_processes: bool
+) -> Sink:
     spec: OutputSpec = document.model.outputs[target.name]
     with document.at("outputs", target.name, "path"):
         if (reason := stores.same_or_nested(document.model.input.path, spec.path)) is not None:
             message = f"{spec.path}: {reason}: the input would be destroyed; choose another path"
             raise InputError(message)
     image = source.info.with_(dtype=target.dtype, chunks=None, shards=None, notes=())
-    options = stores.SinkOptions(spec.chunks, spec.shards, pyramid=spec.pyramid, if_exists=spec.if_exists)
+    if_exists = chosen.if_exists.get(target.name, spec.if_exists)
+    options = stores.SinkOptions(spec.chunks, spec.shards, pyramid=spec.pyramid, if_exists=if_exists)
     create_it = partial(stores.create_sink, spec.path, image)
     try:
         sink = create_it(options)
@@ -207,6 +221,7 @@ def _plan(
     resources: Resources,
     device: DeviceChoice,
     methods: tuple[tuple[MethodChoice, ...], ...],
+    chosen: Chosen,
 ) -> Plan:
     workflow, blocks, info = document.model, job.blocks, job.source.info
     memory = BlockMemory(
@@ -216,7 +231,11 @@ def _plan(
         targets=tuple((target.operation, np.dtype(target.dtype).itemsize) for target in blocks.targets),
     )
     strategy = choose_strategy(workflow.strategy, is_lazy=job.source.path.startswith("lazy:"))
-    block, reason = _block(document, job, memory, resources, strategy)
+    earlier = chosen.block_shape_voxels
+    if workflow.block is None and earlier is not None and len(earlier) == info.ndim:
+        block, reason = earlier, RESUMED
+    else:
+        block, reason = _block(document, job, memory, resources, strategy)
     at_a_time = min(resources.threads_per_worker, len(BlockGrid(info.shape, block)))
     peak_host_bytes = WORKER_BASE_BYTES + at_a_time * memory.host_bytes(block)
     check_memory(peak_host_bytes, block, memory, resources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,18 @@ import numpy.typing as npt
 
 from convolume.clusters import Task
 from convolume.errors import RunError
+from convolume.execution.journal import check_claims
 from convolume.numerics import cast_result
 from convolume.regions import BlockGrid, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from convolume.clusters import Cluster
+    from convolume.execution.journal import Journal
     from convolume.stores import Sink
 
-__all__ = ["block_mean", "display_windows", "drive_pyramid", "pyramid_block_count"]
+__all__ = ["Pyramid", "block_mean", "display_windows", "drive_pyramids", "pyramid_block_count"]
 
 Array = npt.NDArray[Any]
 
@@ -28,36 +31,72 @@ _BLOCK_VOXELS = 2**23
 _BEYOND_FLOAT64 = (np.dtype(np.int64), np.dtype(np.uint64))
 
 
-def drive_pyramid(cluster: Cluster, sinks: dict[str, Sink]) -> Iterator[int]:
-    """Fill the levels of all outputs, from the finest to the coarsest; yield the bytes of every block written."""
-    deepest = max(len(sink.levels) for sink in sinks.values())
+@dataclass(frozen=True)
+class Pyramid:
+    """The lower levels of one output, and where their blocks are marked; small, and sent to the workers."""
+
+    name: str
+    sink: Sink
+    journal: Journal | None = None
+
+    def blocks(self, level: int) -> BlockGrid:
+        """Return the blocks of a level that is there."""
+        return _level_grid(self.sink, level)
+
+
+def drive_pyramids(
+    cluster: Cluster, pyramids: list[Pyramid], is_done: Callable[[str, int, Region], bool]
+) -> Iterator[int]:
+    """Fill the levels of all outputs, from the finest to the coarsest; yield the bytes of every block written.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        Where tasks run.
+    pyramids : list of Pyramid
+        One for each output.
+    is_done : callable
+        Says of an output's name, a level and a block's region whether it is done already; then it is left out.
+    """
+    deepest = max(len(pyramid.sink.levels) for pyramid in pyramids)
     for level in range(1, deepest):
         tasks = (
-            Task(f"{name}: pyramid level {level}", index, write_level_block, (sink, level, region))
-            for name, sink in sinks.items()
-            if level < len(sink.levels)
-            for index, region in _level_grid(sink, level)
+            Task(f"{pyramid.name}: pyramid level {level}", index, write_level_block, (pyramid, level, index, region))
+            for pyramid in pyramids
+            if level < len(pyramid.sink.levels)
+            for index, region in pyramid.blocks(level)
+            if not is_done(pyramid.name, level, region)
         )
         yield from cluster.map_unordered(tasks)
 
 
-def pyramid_block_count(sinks: dict[str, Sink]) -> int:
-    """Return the number of blocks that `drive_pyramid` writes."""
-    return sum(len(_level_grid(sink, level)) for sink in sinks.values() for level in range(1, len(sink.levels)))
+def pyramid_block_count(pyramids: list[Pyramid], is_done: Callable[[str, int, Region], bool]) -> int:
+    """Return the number of blocks that `drive_pyramids` writes."""
+    return sum(
+        not is_done(pyramid.name, level, region)
+        for pyramid in pyramids
+        for level in range(1, len(pyramid.sink.levels))
+        for _, region in pyramid.blocks(level)
+    )
 
 
-def write_level_block(sink: Sink, level: int, region: Region) -> int:
-    """Write one block of a level from the level above it; return the bytes written."""
+def write_level_block(pyramid: Pyramid, level: int, index: tuple[int, ...], region: Region) -> int:
+    """Write and mark one block of a level, made from the level above it; return the bytes written."""
+    sink = pyramid.sink
     above, here = sink.levels[level - 1].shape, sink.levels[level].shape
     factors = tuple(2 if n < m else 1 for n, m in zip(here, above, strict=True))
     start = tuple(a * f for a, f in zip(region.start, factors, strict=True))
     stop = tuple(min(b * f, n) for b, f, n in zip(region.stop, factors, above, strict=True))
     try:
-        finer = sink.read(level - 1, Region(start, stop))
-        return sink.write(level, region, block_mean(finer, factors))
+        means = block_mean(sink.read(level - 1, Region(start, stop)), factors)
+        check_claims([pyramid.journal])
+        written = sink.write(level, region, means)
+        if pyramid.journal is not None:
+            pyramid.journal.mark(level, index, region, means)
     except Exception as error:
         message = f"{sink.path}, pyramid level {level} at {region}: {type(error).__name__}: {error}"
         raise RunError(message) from error
+    return written
 
 
 def block_mean(voxels: Array, factors: tuple[int, ...]) -> Array:

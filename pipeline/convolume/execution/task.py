@@ -16,6 +16,7 @@ from convolume.boundary import Runs, runs_length
 from convolume.devices._selection import open_device
 from convolume.errors import ConvolumeError, RunError
 from convolume.execution.evaluate import Patch, Work, boxes_of
+from convolume.execution.journal import check_claims, leave_marks
 from convolume.execution.staged import evaluate_each
 from convolume.numerics import Overflow, Precision, cast_result
 from convolume.operations import Operation, merge_axes, reach_of
@@ -25,6 +26,7 @@ from convolume.regions import Region
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from convolume.execution.journal import Journal
     from convolume.stores import Sink, Source
 
 __all__ = [
@@ -70,15 +72,16 @@ class BlockJob:
 
 @dataclass(frozen=True)
 class StoreJob:
-    """A block job with the stores that it reads from and writes to, one sink a target."""
+    """A block job with the stores that it reads from and writes to, one sink a target, and their journals."""
 
     blocks: BlockJob
     source: Source
     sinks: tuple[Sink, ...]
+    journals: tuple[Journal | None, ...] = ()
 
 
 def run_block(job: StoreJob, index: tuple[int, ...], region: Region) -> BlockRecord:
-    """Read, filter and write one block.
+    """Read, filter, write and mark one block.
 
     Raises
     ------
@@ -91,8 +94,13 @@ def run_block(job: StoreJob, index: tuple[int, ...], region: Region) -> BlockRec
         read = perf_counter()
         results = filter_patch(job.blocks, patch, region)
         computed = perf_counter()
-        record = write_results(job.blocks, job.sinks, index, region, results)
-    return replace(record, bytes_read=patch.voxels.nbytes, seconds_read=read - began, seconds_compute=computed - read)
+        check_claims(job.journals)
+        written = write_results(job.blocks, job.sinks, index, region, results)
+        record = replace(
+            written, bytes_read=patch.voxels.nbytes, seconds_read=read - began, seconds_compute=computed - read
+        )
+        leave_marks(job.journals, record, region, results)
+    return record
 
 
 @contextmanager

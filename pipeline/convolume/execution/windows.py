@@ -8,17 +8,19 @@ from convolume.clusters import Task
 from convolume.execution.task import run_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from convolume.clusters import Cluster
     from convolume.execution.task import StoreJob
     from convolume.records import BlockRecord
-    from convolume.regions import BlockGrid
+    from convolume.regions import BlockGrid, Region
 
 __all__ = ["drive_windows"]
 
 
-def drive_windows(cluster: Cluster, job: StoreJob, grid: BlockGrid, name: str) -> Iterator[BlockRecord]:
+def drive_windows(
+    cluster: Cluster, job: StoreJob, grid: BlockGrid, name: str, is_done: Callable[[Region], bool]
+) -> Iterator[BlockRecord]:
     """Yield the record of every block as it is finished, one task a block.
 
     Parameters
@@ -31,6 +33,8 @@ def drive_windows(cluster: Cluster, job: StoreJob, grid: BlockGrid, name: str) -
         The blocks, aligned to the shards of every output: each shard has one writer.
     name : str
         What the dashboard calls the tasks.
+    is_done : callable
+        Says of a block's region whether an earlier attempt at the same run has done it; then it is left out.
     """
-    tasks = (Task(name, index, run_block, (job, index, region)) for index, region in grid)
+    tasks = (Task(name, index, run_block, (job, index, region)) for index, region in grid if not is_done(region))
     return cluster.map_unordered(tasks)

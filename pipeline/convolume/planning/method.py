@@ -10,9 +10,12 @@ from convolume.devices._transform import Transform, transform_tile
 from convolume.errors import InputError
 from convolume.numerics import Precision
 from convolume.operations import Correlate, Method, Operation, Sequence, correlations, replaced
+from convolume.planning.earlier import RESUMED
 from convolume.planning.separable import TOLERANCE, axis_by_axis, distance_from_separable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from convolume.devices import Device
 
 __all__ = ["MethodChoice", "settled"]
@@ -49,7 +52,11 @@ class MethodChoice:
 
 
 def settled(
-    operation: Operation, image_shape: tuple[int, ...], device: Device, precision: Precision
+    operation: Operation,
+    image_shape: tuple[int, ...],
+    device: Device,
+    precision: Precision,
+    before: Iterator[Method] | None = None,
 ) -> tuple[Operation, tuple[MethodChoice, ...]]:
     """Return a tree in which every correlation is direct or transformed, and what was chosen.
 
@@ -63,6 +70,8 @@ def settled(
         Its speeds are measured where a choice needs them.
     precision : Precision
         Sums to the digit (``scipy``) are always direct.
+    before : iterator of Method, optional
+        What an earlier attempt at the same run chose, an entry for each correlation that is not ``direct``.
 
     Raises
     ------
@@ -74,7 +83,11 @@ def settled(
     def settle(step: Correlate) -> Operation:
         if step.method == "direct":
             return step
-        choice = _choice(step, image_shape, device, precision)
+        earlier = next(before, None) if before else None
+        if earlier is not None and step.method == "auto":
+            choice = MethodChoice(step.stencil.shape, earlier, RESUMED)
+        else:
+            choice = _choice(step, image_shape, device, precision)
         choices.append(choice)
         return _done_by(choice.name, step)
 

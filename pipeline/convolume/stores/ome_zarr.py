@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +13,21 @@ from convolume.errors import InputError, RunError
 from convolume.image import ImageInfo
 from convolume.regions import Region
 from convolume.stores._axes import check_dtype, with_options
-from convolume.stores._interfaces import Sink, SinkOptions, Source, SourceOptions
+from convolume.stores._interfaces import Sink, SinkOptions, Source, SourceOptions, Written
 from convolume.stores._layout import level_infos, write_unit
 from convolume.stores._ome_metadata import check_written, read_image, written_attributes
 from convolume.stores._paths import check_creatable
 from convolume.stores._zarr_arrays import ZarrArray, create_array
+from convolume.stores._zarr_files import WrittenArrays, remove_leftovers
 from convolume.stores._zarr_metadata import METADATA_FILES, ArrayLayout, node_kind, read_layout, write_group
 from convolume.stores.zarr import ZarrSource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
-__all__ = ["OmeZarrSink", "create_sink", "open_source", "recognises"]
+__all__ = ["OmeZarrSink", "create_sink", "journal_folder", "open_source", "open_written", "recognises"]
 
 PRECEDENCE = 10
 SUFFIXES = (".ome.zarr", ".zarr")
@@ -65,6 +67,16 @@ def create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink:
     return OmeZarrSink(path, image, options)
 
 
+def journal_folder(path: str) -> str:
+    """Return the folder for the marks of an output."""
+    return f"{path}.convolume"
+
+
+def open_written(path: str) -> Written:
+    """Return the levels of an output of this package, finished or not."""
+    return WrittenArrays(path)
+
+
 class OmeZarrSink(Sink):
     """An OME-Zarr 0.5 image in the making: one Zarr v3 array a level, its metadata when it is finished."""
 
@@ -75,6 +87,16 @@ class OmeZarrSink(Sink):
         check_dtype(path, np.dtype(image.dtype))
         self.levels = level_infos(path, image, options)
         self.write_unit = write_unit(self.levels[0])
+
+    @property
+    def journal_folder(self) -> str:
+        """``<output>.convolume``, beside the output: readers of Zarr warn of foreign members inside."""
+        return journal_folder(self.path)
+
+    @property
+    def exists(self) -> bool:
+        """Say whether something is there, finished or not."""
+        return Path(self.path).exists()
 
     def __reduce__(self) -> tuple[type[OmeZarrSink], tuple[str, ImageInfo, SinkOptions], dict[str, Any]]:
         """Pickle what the levels are computed from, not the levels."""
@@ -87,7 +109,7 @@ class OmeZarrSink(Sink):
         if folder.is_symlink():
             message = f"{self.path}: is a link; write the path of the place that it leads to"
             raise InputError(message)
-        if folder.exists():
+        if folder.exists() and self.options.if_exists != "resume":
             self._check_existing(folder)
         check_creatable(self.path)
 
@@ -101,12 +123,37 @@ class OmeZarrSink(Sink):
             raise InputError(message)
 
     def create(self) -> None:
-        """Make the empty arrays, in a group that says it is not finished."""
+        """Make the empty arrays, in a group that says it is not finished; they appear together."""
         self.check()
-        folder = Path(self.path)
-        if folder.exists():
-            shutil.rmtree(folder)
-        write_group(self.path, {"convolume": {"finished": False}})
+        if self.options.if_exists == "resume" and self.exists:
+            remove_leftovers(self.path)
+            return
+        self.remove()
+        with self._beside("new") as folder:
+            self._make_arrays(folder)
+            folder.rename(self.path)
+
+    def remove(self) -> None:
+        """Take away what is there: it is renamed first, so that a killed process leaves no half of it."""
+        if self.exists:
+            with self._beside("old") as folder:
+                Path(self.path).rename(folder)
+
+    @contextmanager
+    def _beside(self, name: str) -> Iterator[Path]:
+        """Give a place on the same disk for a folder that is not to be seen, and clear it afterwards."""
+        beside = Path(self.journal_folder)
+        beside.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(beside / name, ignore_errors=True)
+        try:
+            yield beside / name
+        finally:
+            shutil.rmtree(beside / name, ignore_errors=True)
+            with suppress(OSError):  # a run keeps its marks there
+                beside.rmdir()
+
+    def _make_arrays(self, folder: Path) -> None:
+        write_group(str(folder), {"convolume": {"finished": False}})
         for number, level in enumerate(self.levels):
             names = tuple(axis.name for axis in level.axes)
             chunks = level.chunks or level.shape
