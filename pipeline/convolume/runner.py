@@ -20,6 +20,7 @@ from convolume.clusters import Cluster, ClusterSettings
 from convolume.devices._selection import choose_device
 from convolume.devices._transform import THREADS_VARIABLE
 from convolume.errors import RunError
+from convolume.execution.footprint import resident_bytes
 from convolume.execution.pyramid import display_windows, drive_pyramid, pyramid_block_count
 from convolume.execution.windows import drive_windows
 from convolume.planning.models import Config
@@ -140,7 +141,13 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
     device = choose_device(settled.device)
     active = _active_cluster() if config is None else None
     if active is not None:
-        resources = Resources(active.kind, active.worker_count, active.threads_per_worker, active.worker_memory_bytes)
+        resources = Resources(
+            active.kind,
+            active.worker_count,
+            active.threads_per_worker,
+            active.worker_memory_bytes,
+            worker_held_bytes=active.worker_held_bytes if active.crosses_processes else resident_bytes(),
+        )
         return _Site(resources, device, active.crosses_processes, ClusterSettings(), active)
     kind = settled.cluster if config is not None else "in_process"
     settings = load_member("clusters", kind).resolve(
@@ -157,7 +164,14 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
     of_device = backend.worker_environment(device.info, cores)
     settings = settings.with_environment({**of_device, THREADS_VARIABLE: str(cores)})
     worker_memory_bytes = settings.memory_bytes // settings.workers
-    resources = Resources(kind, settings.workers, settings.threads_per_worker, worker_memory_bytes)
+    resources = Resources(
+        kind,
+        settings.workers,
+        settings.threads_per_worker,
+        worker_memory_bytes,
+        worker_held_bytes=resident_bytes() if kind == "in_process" else None,
+        environment=settings.environment,
+    )
     return _Site(resources, device, kind != "in_process", settings)
 
 
@@ -183,7 +197,7 @@ def _execute(prepared: Prepared, cluster: Cluster, progress: Progress, began: fl
     began_blocks = perf_counter()
     records = _drive_blocks(prepared, cluster, progress)
     began_pyramid = perf_counter()
-    _drive_levels(prepared, cluster, progress)
+    level_bytes = _drive_levels(prepared, cluster, progress)
     ended_pyramid = perf_counter()
     _finish_outputs(prepared, records)
     figures = _draw_figures(prepared)
@@ -196,12 +210,14 @@ def _execute(prepared: Prepared, cluster: Cluster, progress: Progress, began: fl
         block_count=len(records),
         output_voxels=sum(record.output_voxels for record in records),
         bytes_read=sum(record.bytes_read for record in records),
-        bytes_written=prepared.plan.bytes_written,
+        bytes_written=sum(record.bytes_written for record in records) + level_bytes,
         seconds_total=perf_counter() - began,
         seconds_blocks=began_pyramid - began_blocks,
         seconds_pyramid=ended_pyramid - began_pyramid,
         notes=prepared.plan.notes,
         versions=_versions(),
+        forecast=prepared.plan.forecast,
+        worker_peak_bytes=_worker_peaks(records),
     )
     progress.finished(record)
     return record
@@ -230,11 +246,24 @@ def _drive_blocks(prepared: Prepared, cluster: Cluster, progress: Progress) -> l
     return records
 
 
-def _drive_levels(prepared: Prepared, cluster: Cluster, progress: Progress) -> None:
+def _drive_levels(prepared: Prepared, cluster: Cluster, progress: Progress) -> int:
+    """Write the lower levels of all outputs; return their bytes."""
+    written = 0
     if total := pyramid_block_count(prepared.sinks):
         progress.phase("pyramid", total)
-        for _ in drive_pyramid(cluster, prepared.sinks):
+        for size_bytes in drive_pyramid(cluster, prepared.sinks):
+            written += size_bytes
             progress.advance()
+    return written
+
+
+def _worker_peaks(records: list[BlockRecord]) -> dict[str, int]:
+    """Return the most that each worker process held; none where the system does not say."""
+    peaks: dict[str, int] = {}
+    for record in records:
+        if record.peak_host_bytes:
+            peaks[record.worker] = max(peaks.get(record.worker, 0), record.peak_host_bytes)
+    return peaks
 
 
 def _task_name(plan: Plan) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +14,11 @@ from convolume.operations import Combine, Correlate, Operation, Sequence, correl
 from convolume.regions import Halo
 from convolume.stages import Stages
 
-__all__ = ["WORKER_BASE_BYTES", "BlockMemory", "total_halo"]
+if TYPE_CHECKING:
+    from convolume.planning.reading import Reading
+    from convolume.regions import BlockGrid
 
-# An interpreter with dask, NumPy, an OpenCL runtime and the cache of decoded chunks.
-WORKER_BASE_BYTES = 512 * 2**20
+__all__ = ["BlockMemory", "WorkerMemory", "total_halo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,26 @@ class BlockMemory:
         voxels, finished, peak = prod(block_shape), 0, 0
         for operation, itemsize in self.targets:
             filtering = self._filter_bytes(operation, block_shape)
-            # While a result is cast, its rounded copy and three masks stand beside it.
-            casting = voxels * (2 * self.working_itemsize + 3 + itemsize)
+            casting = voxels * (self.working_itemsize + itemsize)
             peak = max(peak, finished + max(filtering, casting))
-            finished += voxels * max(itemsize, 1)
-        writing = finished + voxels * max(itemsize for _, itemsize in self.targets)
+            # The result before the cast is let go when the next one is there.
+            finished += voxels * itemsize
+            peak = max(peak, finished + voxels * self.working_itemsize) if len(self.targets) > 1 else peak
+        # Chunks are copied before they are encoded, and what is encoded is no larger.
+        writing = finished + 2 * voxels * max(itemsize for _, itemsize in self.targets)
         shared = len(Stages.of(operation for operation, _ in self.targets).shared)
         return patch * (self.source_itemsize + shared * self.working_itemsize) + max(peak, writing)
+
+    def hungriest(self, block_shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Return which step of which target holds most while it is done, and how many bytes: (target, step, bytes)."""
+        found = [(0, 0, 0)]
+        for target, (operation, _) in enumerate(self.targets):
+            steps = operation.operations if isinstance(operation, Sequence) else (operation,)
+            for number, step in enumerate(steps):
+                after = total_halo(Sequence(steps[number + 1 :]), len(block_shape)).outer(block_shape)
+                given = tuple(min(n, extent) for n, extent in zip(after, self.image_shape, strict=True))
+                found.append((target, number, self._filter_bytes(step, given)))
+        return max(found, key=itemgetter(2))
 
     def device_bytes(self, block_shape: tuple[int, ...]) -> int:
         """Return the peak bytes of one block on a device with memory of its own, where its chain stays."""
@@ -80,6 +96,36 @@ class BlockMemory:
         kernel = step.stencil.shape
         single_bytes = Transform(transform_tile(block_shape, kernel), kernel).scratch_bytes
         return single_bytes * self.working_itemsize // np.dtype(np.float32).itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerMemory:
+    """What a worker process holds at its peak: itself, the chunks that it keeps, and the blocks that it works on.
+
+    Parameters
+    ----------
+    base_bytes : int
+        The process before its first block, its device ready.
+    block : BlockMemory
+        Of one block.
+    pyramid_bytes : int
+        Of one block of the lower levels, which come when the others are done.
+    threads : int
+        Blocks that are worked on at a time, where there are so many.
+    """
+
+    base_bytes: int
+    block: BlockMemory
+    pyramid_bytes: int
+    threads: int
+
+    def peak_bytes(self, grid: BlockGrid, reading: Reading) -> int:
+        """Return the promise."""
+        at_a_time = min(self.threads, len(grid))
+        # Chunks in use stay, however few are to be kept.
+        chunks = max(reading.cache_bytes, at_a_time * reading.chunk_bytes)
+        blocks = at_a_time * self.block.host_bytes(grid.block_shape)
+        return self.base_bytes + max(chunks + blocks, reading.cache_bytes + self.threads * self.pyramid_bytes)
 
 
 def total_halo(operation: Operation, ndim: int) -> Halo:

@@ -22,6 +22,7 @@ from convolume.regions import Region
 from convolume.registry import load_member, member_names
 from convolume.stores._interfaces import DEFAULT_CACHE_BYTES, Sink, SinkOptions, Source, SourceOptions
 from convolume.stores._paths import check_creatable, check_disk_space, same_or_nested
+from convolume.stores._probe import probe_storage
 from convolume.stores._selection import select
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ __all__ = [
     "check_disk_space",
     "create_sink",
     "open_source",
+    "probe_storage",
     "read_array",
     "same_or_nested",
 ]
