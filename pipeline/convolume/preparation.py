@@ -14,7 +14,7 @@ import numpy as np
 from convolume import stores
 from convolume.devices._selection import choose_device, open_device
 from convolume.errors import InputError
-from convolume.execution.footprint import worker_start
+from convolume.execution.footprint import resident_bytes, worker_start
 from convolume.execution.pyramid import pyramid_block_count, pyramid_bytes
 from convolume.execution.task import BlockJob, StoreJob, Target
 from convolume.filters import FilterContext
@@ -97,14 +97,6 @@ def prepare(
     check_disk(document, sinks)
     check_figures(document, source, sinks)
     store_job = StoreJob(job, source, sinks)
-    is_worth = source.info.size_bytes >= _BYTES_WORTH_MEASURING
-    start = worker_start(device.info, resources.environment, resources.worker_held_bytes, is_worth=is_worth)
-    resources = replace(
-        resources,
-        worker_base_bytes=start.held_bytes,
-        worker_base_is_measured=start.is_measured,
-        worker_start_seconds=start.seconds,
-    )
     return Prepared(document, _plan(document, store_job, resources, device, methods), store_job)
 
 
@@ -237,7 +229,8 @@ def _plan(
     outlook, time_reason = _outlook(job, resources, strategy)
     choice = _blocks(document, job, outlook, strategy)
     chosen, reading = choice.chosen, choice.chosen.reading
-    check_memory(outlook.promise, chosen, resources, _hungriest(workflow, outlook, chosen))
+    resources = outlook.resources
+    check_memory(chosen, outlook.needs, resources, _hungriest(workflow, outlook, chosen))
     if job.source.decoded_chunks is not None:
         job.source.cache_bytes = reading.cache_bytes
     is_timed = not time_reason
@@ -292,6 +285,7 @@ def _outlook(job: StoreJob, resources: Resources, strategy: StrategyChoice) -> t
     )
     speeds, reason = _speeds(blocks)
     storage = stores.probe_storage(job.source, job.sinks)
+    resources = _started(job, resources)
     with_halos = strategy.name == "windows"
     outlook = Outlook(
         image_shape=info.shape,
@@ -314,6 +308,19 @@ def _outlook(job: StoreJob, resources: Resources, strategy: StrategyChoice) -> t
         with_halos=with_halos,
     )
     return outlook, "; ".join(filter(None, (reason, *storage.notes)))
+
+
+def _started(job: StoreJob, resources: Resources) -> Resources:
+    """Return what there is, with what workers begin with; this process holds what it has probed and measured."""
+    is_worth = job.source.info.size_bytes >= _BYTES_WORTH_MEASURING
+    held_bytes = resident_bytes() if resources.is_this_process else resources.worker_held_bytes
+    start = worker_start(job.blocks.device, resources.environment, held_bytes, is_worth=is_worth)
+    return replace(
+        resources,
+        worker_base_bytes=start.held_bytes,
+        worker_base_is_measured=start.is_measured,
+        worker_start_seconds=start.seconds,
+    )
 
 
 def _speeds(job: BlockJob) -> tuple[MethodSpeeds, str]:

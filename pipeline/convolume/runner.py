@@ -20,7 +20,6 @@ from convolume.clusters import Cluster, ClusterSettings
 from convolume.devices._selection import choose_device
 from convolume.devices._transform import THREADS_VARIABLE
 from convolume.errors import RunError
-from convolume.execution.footprint import resident_bytes
 from convolume.execution.pyramid import display_windows, drive_pyramid, pyramid_block_count
 from convolume.execution.windows import drive_windows
 from convolume.planning.models import Config
@@ -146,7 +145,8 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
             active.worker_count,
             active.threads_per_worker,
             active.worker_memory_bytes,
-            worker_held_bytes=active.worker_held_bytes if active.crosses_processes else resident_bytes(),
+            worker_held_bytes=active.worker_held_bytes,
+            is_this_process=not active.crosses_processes,
         )
         return _Site(resources, device, active.crosses_processes, ClusterSettings(), active)
     kind = settled.cluster if config is not None else "in_process"
@@ -169,7 +169,7 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
         settings.workers,
         settings.threads_per_worker,
         worker_memory_bytes,
-        worker_held_bytes=resident_bytes() if kind == "in_process" else None,
+        is_this_process=kind == "in_process",
         environment=settings.environment,
     )
     return _Site(resources, device, kind != "in_process", settings)

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convolume.devices._transform import Transform, transform_tile
+from convolume.devices._transform import KEPT_BYTES, Transform, transform_tile
 from convolume.operations import Combine, Correlate, Operation, Sequence, correlations
 from convolume.regions import Halo
 from convolume.stages import Stages
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from convolume.planning.reading import Reading
     from convolume.regions import BlockGrid
 
 __all__ = ["BlockMemory", "WorkerMemory", "total_halo"]
+
+
+# A program, and what its compiler leaves: the most that was measured, with PoCL.
+_PROGRAM_BYTES = 12 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,19 @@ class BlockMemory:
         shared = len(Stages.of(operation for operation, _ in self.targets).shared)
         return patch * (self.source_itemsize + shared * self.working_itemsize) + max(peak, writing)
 
+    @property
+    def program_bytes(self) -> int:
+        """Bytes of the programs that are compiled for the operations, one for passes along the axes together."""
+        return _PROGRAM_BYTES * len({unit for operation, _ in self.targets for unit in _units(operation)})
+
+    def kernel_bytes(self, grid: BlockGrid) -> int:
+        """Return the bytes of the kernels' Fourier transforms, which a process keeps for more blocks, up to a limit."""
+        steps = {step for operation, _ in self.targets for step in correlations(operation)}
+        sizes = [self._transform_bytes(step, grid.block_shape) for step in steps]
+        # The last blocks along an axis have others.
+        shapes: int = 2 ** sum(n > b and n % b > 0 for n, b in zip(grid.shape, grid.block_shape, strict=True))
+        return max(min(shapes * sum(sizes), KEPT_BYTES), max(sizes, default=0))
+
     def hungriest(self, block_shape: tuple[int, ...]) -> tuple[int, int, int]:
         """Return which step of which target holds most while it is done, and how many bytes: (target, step, bytes)."""
         found = [(0, 0, 0)]
@@ -90,12 +109,12 @@ class BlockMemory:
         return voxels * self.working_itemsize * (3 if steps > 1 else 2) + transforming
 
     def _transform_bytes(self, step: Correlate | None, block_shape: tuple[int, ...]) -> int:
-        """Return the bytes of a tile's and its kernel's Fourier transform."""
+        """Return the bytes of a tile's Fourier transform, which are as many as its kernel's."""
         if step is None or step.method != "fft":
             return 0
         kernel = step.stencil.shape
         single_bytes = Transform(transform_tile(block_shape, kernel), kernel).scratch_bytes
-        return single_bytes * self.working_itemsize // np.dtype(np.float32).itemsize
+        return single_bytes // 2 * self.working_itemsize // np.dtype(np.float32).itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +144,8 @@ class WorkerMemory:
         # Chunks in use stay, however few are to be kept.
         chunks = max(reading.cache_bytes, at_a_time * reading.chunk_bytes)
         blocks = at_a_time * self.block.host_bytes(grid.block_shape)
-        return self.base_bytes + max(chunks + blocks, reading.cache_bytes + self.threads * self.pyramid_bytes)
+        kept = self.block.program_bytes + self.block.kernel_bytes(grid)
+        return self.base_bytes + kept + max(chunks + blocks, reading.cache_bytes + self.threads * self.pyramid_bytes)
 
 
 def total_halo(operation: Operation, ndim: int) -> Halo:
@@ -143,6 +163,16 @@ def total_halo(operation: Operation, ndim: int) -> Halo:
         tuple(sum(halo.before[axis] for halo in halos) for axis in range(ndim)),
         tuple(sum(halo.after[axis] for halo in halos) for axis in range(ndim)),
     )
+
+
+def _units(operation: Operation) -> Iterator[Operation]:
+    """Yield what is weighed by one program each."""
+    parts = () if isinstance(operation, Correlate) else operation.operations
+    if isinstance(operation, Combine) or not all(isinstance(part, Correlate) for part in parts):
+        for part in parts:
+            yield from _units(part)
+    elif parts or isinstance(operation, Correlate):
+        yield operation
 
 
 def multiply_adds_per_voxel(operation: Operation) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from convolume.planning.blocks import BlockOption
@@ -52,6 +52,12 @@ class Outlook:
         """Return what blocks of a shape take, with fewer and with more chunks kept."""
         grid = BlockGrid(self.image_shape, block)
         return [self._option(grid, reading) for reading in self._readings(grid)]
+
+    def needs(self, threads: int, block: tuple[int, ...]) -> int:
+        """Return the least bytes that a worker needs for so many blocks of a shape at a time."""
+        resources = replace(self.resources, threads_per_worker=threads)
+        outlook = replace(self, promise=replace(self.promise, threads=threads), resources=resources)
+        return min(option.peak_host_bytes for option in outlook.options(block))
 
     def _readings(self, grid: BlockGrid) -> list[Reading]:
         if not self.with_halos:

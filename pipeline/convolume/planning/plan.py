@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from convolume.errors import InputError
-from convolume.planning.reading import Reading
 from convolume.records import Forecast
 from convolume.regions import BlockGrid, Halo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from convolume.planning.blocks import BlockOption
-    from convolume.planning.memory import WorkerMemory
     from convolume.planning.method import MethodChoice
     from convolume.records import DeviceInfo
 
@@ -82,6 +82,7 @@ class Resources:
     worker_start_seconds: float = 0.0
     worker_held_bytes: int | None = None
     environment: tuple[tuple[str, str], ...] = ()
+    is_this_process: bool = False
 
     @property
     def slots(self) -> int:
@@ -158,15 +159,17 @@ def choose_strategy(wanted: Literal["auto", "windows", "overlap", "in_memory"], 
     )
 
 
-def check_memory(promise: WorkerMemory, chosen: BlockOption, resources: Resources, step: str) -> None:
+def check_memory(
+    chosen: BlockOption, needs: Callable[[int, tuple[int, ...]], int], resources: Resources, step: str
+) -> None:
     """Refuse blocks that cannot fit.
 
     Parameters
     ----------
-    promise : WorkerMemory
-        Counts what a worker needs.
     chosen : BlockOption
         The blocks.
+    needs : callable
+        Returns the bytes that a worker needs for so many blocks of a shape at a time.
     resources : Resources
         What there is.
     step : str
@@ -180,12 +183,6 @@ def check_memory(promise: WorkerMemory, chosen: BlockOption, resources: Resource
     limit, threads = resources.worker_memory_bytes, resources.threads_per_worker
     if chosen.peak_host_bytes <= limit:
         return
-    image_shape = promise.block.image_shape
-
-    def needs(blocks: int, shape: tuple[int, ...]) -> int:
-        # As if no chunks were in use: what remains of them depends on the blocks, and is small beside these.
-        memory = replace(promise, threads=blocks)
-        return memory.peak_bytes(BlockGrid(image_shape, shape), Reading(0, 0, 0, 0))
 
     def told(size_bytes: int) -> str:
         return f"{_mib(size_bytes)}{'' if size_bytes <= limit else ', still too much'}"
@@ -194,7 +191,7 @@ def check_memory(promise: WorkerMemory, chosen: BlockOption, resources: Resource
     while max(smaller) > 1 and needs(threads, smaller) > limit:
         smaller = tuple(max(1, b // 2) for b in smaller)
     message = (
-        f"a worker needs {_mib(chosen.peak_host_bytes)} for {threads} blocks of "
+        f"a worker needs {_mib(chosen.peak_host_bytes)} for {threads} block{'s' if threads > 1 else ''} of "
         f"{' x '.join(map(str, chosen.shape))} voxels at a time, and has {_mib(limit)}; {step}. Ways out: "
         f"`memory: {_mib(chosen.peak_host_bytes * resources.workers)}` in the configuration; `threads_per_worker: 1` "
         f"({told(needs(1, chosen.shape))}); or smaller chunks and blocks, `block: {list(smaller)}` "
