@@ -176,7 +176,14 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
     device = choose_device(settled.device)
     active = _active_cluster() if config is None else None
     if active is not None:
-        resources = Resources(active.kind, active.worker_count, active.threads_per_worker, active.worker_memory_bytes)
+        resources = Resources(
+            active.kind,
+            active.worker_count,
+            active.threads_per_worker,
+            active.worker_memory_bytes,
+            worker_held_bytes=active.worker_held_bytes,
+            is_this_process=not active.crosses_processes,
+        )
         return _Site(resources, device, active.crosses_processes, ClusterSettings(), active)
     kind = settled.cluster if config is not None else "in_process"
     settings = load_member("clusters", kind).resolve(
@@ -193,7 +200,14 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
     of_device = backend.worker_environment(device.info, cores)
     settings = settings.with_environment({**of_device, THREADS_VARIABLE: str(cores)})
     worker_memory_bytes = settings.memory_bytes // settings.workers
-    resources = Resources(kind, settings.workers, settings.threads_per_worker, worker_memory_bytes)
+    resources = Resources(
+        kind,
+        settings.workers,
+        settings.threads_per_worker,
+        worker_memory_bytes,
+        is_this_process=kind == "in_process",
+        environment=settings.environment,
+    )
     return _Site(resources, device, kind != "in_process", settings)
 
 
@@ -219,7 +233,7 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
     began_blocks = perf_counter()
     _drive_blocks(undertaking, cluster, progress)
     began_pyramid = perf_counter()
-    _drive_levels(undertaking, cluster, progress)
+    level_bytes = _drive_levels(undertaking, cluster, progress)
     ended_pyramid = perf_counter()
     undertaking.merge_marks()
     _finish_outputs(prepared, totals)
@@ -234,12 +248,14 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
         block_count=totals.block_count,
         output_voxels=totals.output_voxels,
         bytes_read=totals.bytes_read,
-        bytes_written=prepared.plan.bytes_written,
+        bytes_written=totals.bytes_written + level_bytes,
         seconds_total=perf_counter() - began,
         seconds_blocks=began_pyramid - began_blocks,
         seconds_pyramid=ended_pyramid - began_pyramid,
         notes=(*prepared.plan.notes, *_resumed_note(done_before, totals)),
         versions=_versions(),
+        forecast=prepared.plan.forecast,
+        worker_peak_bytes=totals.worker_peak_bytes,
     )
     progress.finished(record)
     return record
@@ -274,14 +290,18 @@ def _drive_blocks(undertaking: Undertaking, cluster: Cluster, progress: Progress
         raise RunError(message)
 
 
-def _drive_levels(undertaking: Undertaking, cluster: Cluster, progress: Progress) -> None:
+def _drive_levels(undertaking: Undertaking, cluster: Cluster, progress: Progress) -> int:
+    """Write the lower levels of all outputs, as far as they are missing; return the bytes of these."""
     pyramids = [
         Pyramid(name, sink, undertaking.journals.get(name)) for name, sink in undertaking.prepared.sinks.items()
     ]
+    written = 0
     if total := pyramid_block_count(pyramids, undertaking.is_level_done):
         progress.phase("pyramid", total)
-        for _ in drive_pyramids(cluster, pyramids, undertaking.is_level_done):
+        for size_bytes in drive_pyramids(cluster, pyramids, undertaking.is_level_done):
+            written += size_bytes
             progress.advance()
+    return written
 
 
 def _task_name(plan: Plan) -> str:

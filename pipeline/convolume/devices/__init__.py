@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from convolume.devices._held import Array, HeldVoxels, Voxels
-from convolume.devices._method_speeds import method_speeds
+from convolume.devices._method_speeds import method_speeds, remembered_speeds
 from convolume.devices._pass import Pass
 from convolume.layouts import host_threads
 from convolume.numerics import Precision
@@ -38,6 +39,14 @@ class Device(ABC):
     """
 
     info: DeviceInfo
+    turn: Lock
+    """Held while a block is worked on by those who want the device's memory to themselves."""
+
+    def __new__(cls, *_arguments: Any, **_named: Any) -> Self:
+        """Return a device whose turn nobody has."""
+        device = super().__new__(cls)
+        device.turn = Lock()
+        return device
 
     @abstractmethod
     def correlate(
@@ -150,6 +159,11 @@ class Device(ABC):
     def speeds(self) -> MethodSpeeds:
         """What the methods take here, measured in about a second when a device is first asked."""
         return method_speeds(self)
+
+    @property
+    def known_speeds(self) -> MethodSpeeds | None:
+        """The same, where it was measured before; nothing is measured now."""
+        return remembered_speeds(self)
 
     def prepared(self) -> Device:
         """Return this device, ready to make a program for every stencil at once, as it does where that pays."""

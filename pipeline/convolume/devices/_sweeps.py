@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from convolume.devices._transform import Transform
+from convolume.devices._transform import KEPT_BYTES, Transform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,6 @@ Part = tuple[slice, ...]
 # What a thread works on at a time. It need not fit into a core's own cache, but threads that ask for Python's lock at
 # every plane wait for each other as long again as they work.
 _PART_BYTES = 2**21
-# Kernels' transforms that are kept.
-_KEPT_BYTES = 2**28
 
 
 def correlate_by_transform(
@@ -189,7 +187,7 @@ class Kept:
         return array
 
 
-kept_kernels = Kept(_KEPT_BYTES)
+kept_kernels = Kept(KEPT_BYTES)
 
 
 def _on(axis: int, part: slice, ndim: int) -> Part:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from convolume.arrays import new_array
 from convolume.clusters import Task
 from convolume.errors import RunError
 from convolume.execution.journal import check_claims
@@ -16,18 +17,23 @@ from convolume.numerics import cast_result
 from convolume.regions import BlockGrid, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from convolume.clusters import Cluster
     from convolume.execution.journal import Journal
     from convolume.stores import Sink
 
-__all__ = ["Pyramid", "block_mean", "display_windows", "drive_pyramids", "pyramid_block_count"]
+__all__ = ["Pyramid", "block_mean", "display_windows", "drive_pyramids", "pyramid_block_count", "pyramid_bytes"]
 
 Array = npt.NDArray[Any]
 
-# Blocks grow by whole shards up to about this size, so that a level does not take a task a chunk.
-_BLOCK_VOXELS = 2**23
+# Blocks grow by whole shards up to about this size, so that a level does not take a task a chunk; of the level above
+# they read eight times as much.
+_BLOCK_VOXELS = 2**21
+# Larger images than this are not looked at again for the range that is worth showing.
+_SHOWN_VOXELS = 2**23
+# What is averaged at a time stays in a core's second-level cache.
+_PART_VOXELS = 2**17
 _BEYOND_FLOAT64 = (np.dtype(np.int64), np.dtype(np.uint64))
 
 
@@ -80,11 +86,22 @@ def pyramid_block_count(pyramids: list[Pyramid], is_done: Callable[[str, int, Re
     )
 
 
+def pyramid_bytes(sinks: Iterable[Sink]) -> int:
+    """Return the peak bytes of one block of the lower levels: what it reads, decoded chunks, and its copies."""
+    most = 0
+    for sink in sinks:
+        for level in range(1, len(sink.levels)):
+            grid, factors = _level_grid(sink, level), _factors(sink, level)
+            voxels = prod(grid.block_shape)
+            above = min(voxels * prod(factors), sink.levels[level - 1].size_voxels)
+            most = max(most, (2 * above + 3 * voxels) * np.dtype(sink.levels[level].dtype).itemsize)
+    return most
+
+
 def write_level_block(pyramid: Pyramid, level: int, index: tuple[int, ...], region: Region) -> int:
     """Write and mark one block of a level, made from the level above it; return the bytes written."""
     sink = pyramid.sink
-    above, here = sink.levels[level - 1].shape, sink.levels[level].shape
-    factors = tuple(2 if n < m else 1 for n, m in zip(here, above, strict=True))
+    above, factors = sink.levels[level - 1].shape, _factors(sink, level)
     start = tuple(a * f for a, f in zip(region.start, factors, strict=True))
     stop = tuple(min(b * f, n) for b, f, n in zip(region.stop, factors, above, strict=True))
     try:
@@ -109,6 +126,18 @@ def block_mean(voxels: Array, factors: tuple[int, ...]) -> Array:
     >>> block_mean(np.array([[0, 1], [1, 1], [7, 8]], np.uint8), (2, 2)).tolist()
     [[1], [8]]
     """
+    shape = tuple(-(-n // factor) for n, factor in zip(voxels.shape, factors, strict=True))
+    result = new_array(shape, voxels.dtype)
+    axis = next((axis for axis, n in enumerate(shape) if n > 1), 0)
+    length = max(1, _PART_VOXELS * shape[axis] // max(1, voxels.size))
+    for start in range(0, shape[axis], length):
+        part = (slice(None),) * axis + (slice(start, start + length),)
+        finer = (slice(None),) * axis + (slice(start * factors[axis], (start + length) * factors[axis]),)
+        result[part] = _mean_of_part(voxels[finer], factors)
+    return result
+
+
+def _mean_of_part(voxels: Array, factors: tuple[int, ...]) -> Array:
     if voxels.dtype in _BEYOND_FLOAT64:
         return _whole_mean(voxels, factors)
     narrow = voxels.dtype.itemsize <= np.dtype(np.uint16).itemsize or voxels.dtype == np.float32
@@ -128,7 +157,7 @@ def display_windows(sink: Sink, smallest: float, largest: float) -> tuple[tuple[
     image = sink.levels[-1]
     channel = next((i for i, axis in enumerate(image.axes) if axis.kind == "channel"), None)
     low, high = (value if np.isfinite(value) else 0.0 for value in (smallest, largest))
-    if image.size_voxels > _BLOCK_VOXELS:
+    if image.size_voxels > _SHOWN_VOXELS:
         return ((low, high, low, high),) * (1 if channel is None else image.shape[channel])
     voxels = sink.read(len(sink.levels) - 1, Region.whole(image.shape))
     channels = [voxels] if channel is None else list(np.moveaxis(voxels, channel, 0))
@@ -176,6 +205,12 @@ def _pair_sum(values: Array, axis: int) -> Array:
     alone = first[(slice(None),) * axis + (slice(second.shape[axis], None),)]
     sums: Array = first + np.concatenate([second, alone], axis=axis)
     return sums
+
+
+def _factors(sink: Sink, level: int) -> tuple[int, ...]:
+    """Return by how much each axis of the level above is longer: 2 or 1."""
+    above, here = sink.levels[level - 1].shape, sink.levels[level].shape
+    return tuple(2 if n < m else 1 for n, m in zip(here, above, strict=True))
 
 
 def _level_grid(sink: Sink, level: int) -> BlockGrid:

@@ -34,6 +34,7 @@ class BlockTotals:
     bytes_written: int = 0
     minimum: tuple[float, ...] = ()
     maximum: tuple[float, ...] = ()
+    worker_peak_bytes: dict[str, int] = field(default_factory=dict)
 
     def add(self, record: BlockRecord) -> None:
         """Count one more block."""
@@ -44,6 +45,9 @@ class BlockTotals:
         self.bytes_read += record.bytes_read
         self.bytes_written += record.bytes_written
         self.devices.add(record.device)
+        if record.peak_host_bytes:  # not every system tells
+            most = max(record.peak_host_bytes, self.worker_peak_bytes.get(record.worker, 0))
+            self.worker_peak_bytes[record.worker] = most
 
     def value_range(self, output: int) -> tuple[float, float]:
         """Return the smallest and the largest number in an output, by position; NaN only where there is no other."""

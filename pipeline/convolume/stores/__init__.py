@@ -32,6 +32,7 @@ from convolume.stores._interfaces import (
     Written,
 )
 from convolume.stores._paths import check_creatable, check_disk_space, same_or_nested
+from convolume.stores._probe import probe_storage
 from convolume.stores._selection import select
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ __all__ = [
     "journal_folder",
     "open_source",
     "open_written",
+    "probe_storage",
     "read_array",
     "same_or_nested",
 ]

@@ -58,6 +58,11 @@ class Source(ABC):
         """JSON-like facts that `info` has no place for (an affine, say); they go into the run's provenance."""
         return {}
 
+    @property
+    def decoded_chunks(self) -> tuple[tuple[int, int], ...] | None:
+        """Extent of what is decoded at a time, axis by axis, and where in it the image begins; None if nothing is."""
+        return None
+
     def prepare(self) -> None:  # noqa: B027  # most formats have nothing to prepare
         """Do once, in the process that starts a run, what serves the reads of all others (unpack a file, say).
 
@@ -127,6 +132,14 @@ class Sink(ABC):
         InputError
             Says what stands in the way and what to do.
         """
+
+    def probe(self, voxels: npt.NDArray[Any]) -> tuple[float, int] | None:
+        """Write voxels beside where the output will be, remove them, and return seconds and bytes.
+
+        None where nothing can be, or need be, written: nothing is left behind in any case.
+        """
+        del voxels
+        return None
 
     @abstractmethod
     def create(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,6 +123,22 @@ class OmeZarrSink(Sink):
         if self.options.if_exists != "overwrite":
             message = f"{self.path}: exists already; choose another path, or `if_exists: overwrite`"
             raise InputError(message)
+
+    def probe(self, voxels: npt.NDArray[Any]) -> tuple[float, int] | None:
+        """Write an array as the finest level will be, in a folder of its own, and remove it."""
+        folder = next(parent for parent in Path(self.path).absolute().parents if parent.is_dir())
+        level = self.levels[0]
+        values = voxels.astype(level.dtype, copy=False)
+        chunks = tuple(min(c, n) for c, n in zip(level.chunks or level.shape, values.shape, strict=True))
+        with suppress(OSError), TemporaryDirectory(prefix=".convolume-probe-", dir=folder) as scratch:
+            path = str(Path(scratch, "probe"))
+            create_array(path, ArrayLayout(values.shape, values.dtype, chunks, None, None))
+            array = ZarrArray(path, io_threads=self.io_threads)
+            array.read(Region((0,) * values.ndim, (1,) * values.ndim))
+            began = perf_counter()
+            array.write(Region.whole(values.shape), values)
+            return perf_counter() - began, int(values.nbytes)
+        return None
 
     def create(self) -> None:
         """Make the empty arrays, in a group that says it is not finished; they appear together."""

@@ -75,6 +75,11 @@ class ZarrSource(Source):
         self.info = info
         self.array_path = array_path
 
+    @property
+    def decoded_chunks(self) -> tuple[tuple[int, int], ...]:
+        """The chunks, those inside of shards."""
+        return tuple((extent, 0) for extent in self.info.chunks or self.info.shape)
+
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region."""
         return ZarrArray(self.array_path, self.cache_bytes, self.io_threads).read(region)
