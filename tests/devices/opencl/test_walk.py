@@ -180,6 +180,20 @@ def test_other_devices_give_the_same_bits(stepwise: Stepwise, monkeypatch: pytes
     assert actual.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("registers_from", [1, 4096])
+def test_bits_do_not_depend_on_the_registers(
+    stepwise: Stepwise, serving: Serving, monkeypatch: pytest.MonkeyPatch, registers_from: int
+) -> None:
+    """Sums of eight rows or steps at a time where there are 32, and of four and two vectors where there are 16."""
+    monkeypatch.setattr(_walk, "BYTES_WITH_32_REGISTERS", registers_from)
+    operation = make_filter("gaussian", sigma=2).operation(context_of(3))
+    image = np.random.default_rng(4).normal(size=(21, 30, 50)).astype(np.float32)
+    before = serving.served
+    actual = filter_array(image, operation, serving, Precision.SINGLE, np.float32)
+    assert serving.served == before + 1
+    assert actual.tobytes() == filter_array(image, operation, stepwise, Precision.SINGLE, np.float32).tobytes()
+
+
 @SETTINGS
 @given(
     data=st.data(),

@@ -13,6 +13,7 @@ from convolume.boundary import OUTSIDE, longest_run
 from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, outer_axes, pitches, vector_width
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 from convolume.devices.opencl._means import mean_numbers, raised_inverse
+from convolume.devices.opencl._variants import BYTES_WITH_32_REGISTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,8 +25,10 @@ __all__ = ["Taps", "Walk", "WalkJob", "walks_of"]
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
 
-# Rows or steps whose sums are kept in registers.
+# Rows that a work item owns.
 COUNTS = (1, 2, 4, 8)
+# Outputs and vectors whose sums are kept in registers, 32 or 16.
+WIDE_SHAPE, NARROW_SHAPE = (8, 1), (4, 2)
 # Passes before the one along x, and whether that one is missing.
 WALKS = ((1, False), (2, False), (2, True))
 MAX_UNROLLED_TAPS = 32
@@ -73,6 +76,8 @@ class WalkJob(Job):
     ----------
     rows : int
         Rows along a that a work item owns.
+    rows_at_once : int
+        Of them, those that are computed at a time.
     steps : int
         Outputs along b that are computed at a time.
     a, b, x : Taps
@@ -83,6 +88,7 @@ class WalkJob(Job):
 
     template: ClassVar[str] = "walk.cl"
     rows: int
+    rows_at_once: int
     steps: int
     a: Taps | None
     b: Taps
@@ -92,8 +98,8 @@ class WalkJob(Job):
     @property
     def unrolled_sums(self) -> int:
         """Multiply-adds that stand in the source."""
-        counts = ((self.a, self.rows), (self.b, self.steps), (self.x, self.steps))
-        return sum(taps.unrolled(count) for taps, count in counts if taps)
+        counts = ((self.a, self.rows_at_once), (self.b, self.steps), (self.x, self.steps))
+        return self.vectors * sum(taps.unrolled(count) for taps, count in counts if taps)
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,7 @@ class Walk:
         row = Row.of(x.places) if x else Row(slice(0, voxels.shape[-1]), *[np.zeros(0, np.intp)] * 2)
         if row is None or min(row.width, out.shape[-1]) < width:
             return None
-        job = _job(numbers, traits, (a, b, x), out)
+        job = _job(numbers, traits, (a, b, x), out, min(row.width, out.shape[-1]))
         return cls(job, voxels[..., row.voxels], out, a, b, x, row) if job else None
 
     @property
@@ -228,6 +234,7 @@ class Walk:
                     *map(np.int64, longs),
                     *map(sums, constants),
                     cl.LocalMemory(self.local_bytes),
+                    cl.LocalMemory(4 * self.slots),
                 ),
                 (blocks, self._segments(depth, blocks * count, compute_units), count),
             )
@@ -301,20 +308,25 @@ def _job(
     traits: Traits,
     passes: tuple[Line | None, Line, Line | None],
     out: Array,
+    voxels: int,
 ) -> WalkJob | None:
     a, b, x = passes
     width = vector_width(numbers, traits)
+    most, vectors = WIDE_SHAPE if traits.vector_bytes >= BYTES_WITH_32_REGISTERS else NARROW_SHAPE
+    vectors = vectors if voxels >= width * vectors else 1
     rows = max(count for count in COUNTS if count <= out.shape[a.axis]) if a else 1
-    steps = max(count for count in COUNTS if count <= out.shape[b.axis])
+    at_once = min(rows, most)
+    steps = max(count for count in COUNTS if count <= min(most, out.shape[b.axis]))
     taps = (
-        Taps.of(a.weights, rows) if a else None,
+        Taps.of(a.weights, at_once) if a else None,
         Taps.of(b.weights, steps),
         Taps.of(x.weights, 1) if x else None,
     )
     if taps[1] is None or any(step and not held for step, held in zip(passes, taps, strict=True)):
         return None
-    common = (numbers, traits.on_cpu, traits.loose_pointers, width, 1, can_stream(out, width, traits))
-    return WalkJob(*common, rows, steps, taps[0], taps[1], taps[2], takes_means=b.scale is not None)
+    common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors, can_stream(out, width, traits))
+    means = b.scale is not None
+    return WalkJob(*common, rows, at_once, steps, taps[0], taps[1], taps[2], takes_means=means)
 
 
 def _pitch(voxels: int) -> int:
