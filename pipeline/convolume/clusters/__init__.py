@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from distributed.system import MEMORY_LIMIT
+
+from convolume.clusters._window import Outcome, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
-__all__ = ["Cluster", "ClusterSettings", "Task", "machine_memory_bytes"]
+__all__ = ["Cluster", "ClusterSettings", "Outcome", "Task", "machine_memory_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +75,32 @@ class Cluster(ABC):
 
         A task's exception is raised here, after the others in flight were cancelled.
         """
-        in_flight = {self.submit(task) for task in islice(tasks, 2 * self.slots + 1)}
-        try:
-            while in_flight:
-                done = self.wait_any(in_flight)
-                in_flight -= done
-                in_flight |= {self.submit(task) for task in islice(tasks, len(done))}
-                for future in done:
-                    yield future.result()
-        finally:
-            for future in in_flight:
-                future.cancel()
+        for outcome in self.map_outcomes(tasks):
+            if outcome.error is not None:
+                raise outcome.error
+            yield outcome.result
+
+    def map_outcomes(self, tasks: Iterator[Task], longest_run: int = 1) -> Iterator[Outcome]:
+        """Yield what came of each task as they finish, its result or its error; one that fails stops no other.
+
+        Parameters
+        ----------
+        tasks : iterator of Task
+            Drawn as others finish: ``2 * slots + 1`` futures are in flight.
+        longest_run : int
+            Most tasks that one future carries, one after the other. It carries one where they take long, and up to so
+            many where they are quicker than a future's own cost; measured as the run goes.
+        """
+        return outcomes(self, tasks, longest_run)
+
+    def retire_worker_of(self, future: Any) -> bool:
+        """Stop the worker that did a task, if there are others; say whether it was done."""
+        del future
+        return False
 
     @abstractmethod
-    def submit(self, task: Task) -> Any:
-        """Start a task; the future returned has ``result()`` and ``cancel()``."""
+    def submit(self, task: Task, *, is_again: bool = False) -> Any:
+        """Start a task, or start it once more; the future returned has ``result()`` and ``cancel()``."""
 
     @abstractmethod
     def wait_any(self, futures: set[Any]) -> set[Any]:

@@ -34,8 +34,9 @@ class InProcessCluster(Cluster):
         self.worker_memory_bytes = settings.memory_bytes
         self._pool = ThreadPoolExecutor(self.threads_per_worker, "convolume")
 
-    def submit(self, task: Task) -> Future[Any]:
+    def submit(self, task: Task, *, is_again: bool = False) -> Future[Any]:
         """Start a task in a thread."""
+        del is_again
         return self._pool.submit(task.function, *task.arguments)
 
     def wait_any(self, futures: set[Any]) -> set[Any]:

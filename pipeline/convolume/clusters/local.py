@@ -18,6 +18,8 @@ from convolume.clusters._distributed import DistributedCluster
 from convolume.clusters._interrupts import interrupts_wait
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from convolume.clusters import ClusterSettings
 
 __all__ = ["LocalProcesses", "open_cluster", "resolve"]
@@ -27,8 +29,18 @@ _DASHBOARD_PORT = 8787
 # More processes than this share a processor's cores badly: a device uses all of them for one block already.
 _CORES_PER_WORKER = 8
 
-# Blocks are planned to fit: spilling would only hide that they do not.
-_NO_SPILLING = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+_SETTLED = {
+    # Blocks are planned to fit: spilling would only hide that they do not.
+    **{f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")},
+    # What was in flight when a worker died is tried once more, each task alone (`clusters/_window.py`).
+    "distributed.scheduler.allowed-failures": 0,
+    # A worker that is stopped is noticed within twice this time, and killed 4 s later.
+    "distributed.scheduler.worker-ttl": "20 s",
+    # The scheduler's log of what happened to each task, some 0.3 KB a future, grows to this length.
+    "distributed.admin.low-level-log-length": 1000,
+}
+# Of tasks that dask drives by itself nobody else knows what was in flight.
+_FAILURES_OF_COLLECTIONS = 3
 # A terminal's Ctrl-C reaches the workers too: the client alone answers it, and stops them.
 _IGNORE_INTERRUPT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
@@ -45,7 +57,7 @@ class LocalProcesses(DistributedCluster):
         settled = {
             "distributed.nanny.pre-spawn-environ": environment,
             "distributed.worker.preload": [_IGNORE_INTERRUPT],
-            **_NO_SPILLING,
+            **_SETTLED,
         }
         with ExitStack() as started:
             with interrupts_wait(), dask.config.set(settled), warnings.catch_warnings():
@@ -64,10 +76,15 @@ class LocalProcesses(DistributedCluster):
                 )
                 client = started.enter_context(Client(started.enter_context(cluster)))
             super().__init__(client)
-            self._started = started.pop_all()
+            self._started, self._scheduler = started.pop_all(), cluster.scheduler
         self.crosses_processes = True
         if not settings.dashboard:
             self.dashboard_url = None
+
+    def compute_each(self, collections: list[Any]) -> Iterator[Any]:
+        """Compute dask collections; a task of theirs may lose its worker several times."""
+        self._scheduler.allowed_failures = _FAILURES_OF_COLLECTIONS
+        return super().compute_each(collections)
 
     def close(self) -> None:
         """Stop scheduler and workers."""
