@@ -48,7 +48,8 @@ def memory_over(cluster: Cluster, count: int) -> dict[int, tuple[int, ...]]:
     for done, outcome in enumerate(cluster.map_outcomes(empty_blocks(count), LONGEST_RUN), 1):
         assert outcome.result.index == outcome.task.index
         # Each number once: their sum tells it without a set that would grow.
-        places += int("{0}{1}{2}".format(*outcome.task.index))
+        z, y, x = outcome.task.index
+        places += 100 * z + 10 * y + x
         if done in (count // 4, count // 2, count):
             seen[done] = resident_bytes()
     assert (done, places) == (count, count * (count - 1) // 2)

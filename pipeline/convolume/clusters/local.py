@@ -76,7 +76,8 @@ class LocalProcesses(DistributedCluster):
                 )
                 client = started.enter_context(Client(started.enter_context(cluster)))
             super().__init__(client)
-            self._started, self._scheduler = started.pop_all(), cluster.scheduler
+            self._started = started.pop_all()
+        self._scheduler: Any = cluster.scheduler
         self.crosses_processes = True
         if not settings.dashboard:
             self.dashboard_url = None
