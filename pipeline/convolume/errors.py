@@ -13,6 +13,7 @@ __all__ = [
     "DeviceError",
     "DeviceLostError",
     "DeviceMemoryError",
+    "HostMemoryError",
     "InputError",
     "PassingError",
     "RunError",
@@ -59,6 +60,10 @@ class PassingError(RunError):
 
 class StorageError(RunError):
     """A file system refuses whatever is asked of it: it is full, read-only, or gone."""
+
+
+class HostMemoryError(RunError):
+    """The host has not enough memory at this moment; it may have for one block at a time."""
 
 
 class WorkerDiedError(RunError):

@@ -123,6 +123,7 @@ def _job(
         precision=precision,
         working_dtype=working_dtype(source.info.dtype, precision).name,
         device=device.info,
+        others=device.others,
     )
     return job, tuple(methods for _, methods in made)
 

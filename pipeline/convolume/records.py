@@ -68,7 +68,10 @@ class MethodSpeeds:
 
 @dataclass(frozen=True, slots=True)
 class BlockRecord:
-    """What one block took, and the range of values that it wrote to each output."""
+    """What one block took, and the range of values that it wrote to each output.
+
+    `notes` say what was done otherwise than planned.
+    """
 
     index: tuple[int, ...]
     output_voxels: int
@@ -80,6 +83,7 @@ class BlockRecord:
     device: str
     minimum: tuple[float, ...] = ()
     maximum: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ import os
 import platform
 import re
 import sys
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from convolume.clusters import Cluster, ClusterSettings
 from convolume.devices._selection import choose_device
 from convolume.devices._transform import THREADS_VARIABLE
 from convolume.errors import RunError
+from convolume.execution.patience import own_storage_errors, patiently
 from convolume.execution.pyramid import display_windows, drive_pyramid, pyramid_block_count
 from convolume.execution.windows import drive_windows
 from convolume.planning.models import Config
@@ -90,7 +92,7 @@ def run(
     """
     began = perf_counter()
     prepared, site = _prepared(workflow, config, overrides)
-    with site.cluster() as cluster:
+    with own_storage_errors(), site.cluster() as cluster:
         return _execute(prepared, cluster, progress or Silent(), began)
 
 
@@ -200,7 +202,7 @@ def _execute(prepared: Prepared, cluster: Cluster, progress: Progress, began: fl
         seconds_total=perf_counter() - began,
         seconds_blocks=began_pyramid - began_blocks,
         seconds_pyramid=ended_pyramid - began_pyramid,
-        notes=prepared.plan.notes,
+        notes=(*prepared.plan.notes, *_notes_of(records)),
         versions=_versions(),
     )
     progress.finished(record)
@@ -230,6 +232,12 @@ def _drive_blocks(prepared: Prepared, cluster: Cluster, progress: Progress) -> l
     return records
 
 
+def _notes_of(records: list[BlockRecord]) -> tuple[str, ...]:
+    """Return what was done otherwise than planned, with the number of blocks that it was done to."""
+    counted = Counter(note for record in records for note in record.notes)
+    return tuple(f"{count} of {len(records)} blocks: {note}" for note, count in counted.items())
+
+
 def _drive_levels(prepared: Prepared, cluster: Cluster, progress: Progress) -> None:
     if total := pyramid_block_count(prepared.sinks):
         progress.phase("pyramid", total)
@@ -253,7 +261,8 @@ def _finish_outputs(prepared: Prepared, records: list[BlockRecord]) -> None:
         "input": {"path": source.path, "identity": source.identity(), **source.metadata},
     }
     for position, sink in enumerate(prepared.sinks.values()):
-        sink.finish(provenance, display_windows(sink, *_value_range(records, position)))
+        windows = display_windows(sink, *_value_range(records, position))
+        patiently(sink.path, "cannot be finished", partial(sink.finish, provenance, windows))
 
 
 def _value_range(records: list[BlockRecord], position: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from distributed.system import MEMORY_LIMIT
 from convolume.clusters._window import Outcome, outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from types import TracebackType
 
 __all__ = ["Cluster", "ClusterSettings", "Outcome", "Task", "machine_memory_bytes"]
@@ -80,7 +80,7 @@ class Cluster(ABC):
                 raise outcome.error
             yield outcome.result
 
-    def map_outcomes(self, tasks: Iterator[Task], longest_run: int = 1) -> Iterator[Outcome]:
+    def map_outcomes(self, tasks: Iterator[Task], longest_run: int = 1) -> Generator[Outcome]:
         """Yield what came of each task as they finish, its result or its error; one that fails stops no other.
 
         Parameters

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from convolume.errors import DeviceLostError, RunError, WorkerDiedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from convolume.clusters import Cluster, Task
 
@@ -52,7 +52,7 @@ class _RunLength:
         self.tasks = max(1, min(self.longest, 2 * self.tasks, fitting))
 
 
-def outcomes(cluster: Cluster, tasks: Iterator[Task], longest_run: int) -> Iterator[Outcome]:
+def outcomes(cluster: Cluster, tasks: Iterator[Task], longest_run: int) -> Generator[Outcome]:
     """Yield what came of every task, as they finish.
 
     Whatever was in flight when a worker died is suspect, and done once more when the others are, each task alone: who

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from convolume.clusters import Task
-from convolume.errors import RunError
+from convolume.execution.failures import finish_all
+from convolume.execution.patience import errors_at, patiently
 from convolume.numerics import cast_result
 from convolume.regions import BlockGrid, Region
 
@@ -38,7 +39,7 @@ def drive_pyramid(cluster: Cluster, sinks: dict[str, Sink]) -> Iterator[int]:
             if level < len(sink.levels)
             for index, region in _level_grid(sink, level)
         )
-        yield from cluster.map_unordered(tasks)
+        yield from finish_all(cluster, tasks)
 
 
 def pyramid_block_count(sinks: dict[str, Sink]) -> int:
@@ -52,12 +53,11 @@ def write_level_block(sink: Sink, level: int, region: Region) -> int:
     factors = tuple(2 if n < m else 1 for n, m in zip(here, above, strict=True))
     start = tuple(a * f for a, f in zip(region.start, factors, strict=True))
     stop = tuple(min(b * f, n) for b, f, n in zip(region.stop, factors, above, strict=True))
-    try:
-        finer = sink.read(level - 1, Region(start, stop))
-        return sink.write(level, region, block_mean(finer, factors))
-    except Exception as error:
-        message = f"{sink.path}, pyramid level {level} at {region}: {type(error).__name__}: {error}"
-        raise RunError(message) from error
+    above_it = Region(start, stop)
+    with errors_at(f"{sink.path}, pyramid level {level} at {region}"):
+        finer = patiently(sink.path, f"voxels {above_it} cannot be read", lambda: sink.read(level - 1, above_it))
+        means = block_mean(finer, factors)
+        return patiently(sink.path, f"voxels {region} cannot be written", lambda: sink.write(level, region, means))
 
 
 def block_mean(voxels: Array, factors: tuple[int, ...]) -> Array:
