@@ -21,7 +21,7 @@ from convolume.clusters import Cluster, ClusterSettings
 from convolume.devices._selection import choose_device
 from convolume.devices._transform import THREADS_VARIABLE
 from convolume.errors import RunError
-from convolume.execution.patience import own_storage_errors, patiently
+from convolume.execution.patience import patiently, storage_errors_at
 from convolume.execution.pyramid import display_windows, drive_pyramid, pyramid_block_count
 from convolume.execution.windows import drive_windows
 from convolume.planning.models import Config
@@ -92,7 +92,7 @@ def run(
     """
     began = perf_counter()
     prepared, site = _prepared(workflow, config, overrides)
-    with own_storage_errors(), site.cluster() as cluster:
+    with site.cluster() as cluster:
         return _execute(prepared, cluster, progress or Silent(), began)
 
 
@@ -179,9 +179,10 @@ def _active_cluster() -> Cluster | None:
 
 def _execute(prepared: Prepared, cluster: Cluster, progress: Progress, began: float) -> RunRecord:
     progress.started(prepared.plan, cluster.dashboard_url)
-    prepared.job.source.prepare()
+    patiently(prepared.job.source.path, "cannot be prepared", prepared.job.source.prepare)
     for sink in prepared.sinks.values():
-        sink.create()
+        with storage_errors_at(sink.path, "cannot be created"):
+            sink.create()
     began_blocks = perf_counter()
     records = _drive_blocks(prepared, cluster, progress)
     began_pyramid = perf_counter()

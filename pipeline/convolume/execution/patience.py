@@ -14,7 +14,7 @@ from convolume.stores._faults import fault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["IN_VAIN_S", "PAUSES_S", "errors_at", "own_storage_errors", "patiently"]
+__all__ = ["IN_VAIN_S", "PAUSES_S", "errors_at", "patiently", "storage_errors_at"]
 
 T = TypeVar("T")
 
@@ -70,15 +70,13 @@ def patiently(path: str, what: str, call: Callable[[], T]) -> T:
 
 
 @contextmanager
-def own_storage_errors() -> Iterator[None]:
-    """Turn what the system says of a file, where nobody knows better, into an error of ours that names it."""
+def storage_errors_at(path: str, what: str) -> Iterator[None]:
+    """Turn the system's errors into ours, for what is not tried again; they name the file that they know of."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
-            raise
-        what = f"{error.filename}: cannot be used"
-        raise fault(what, error, "see the cause") from error
+        where = f"{error.filename or path}: {what}"
+        raise fault(where, error, "see the cause") from error
 
 
 @contextmanager
