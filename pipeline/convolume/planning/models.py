@@ -169,6 +169,8 @@ class InputSpec(_Part):
     """Names of the axes, such as ``zyx``, for formats that do not tell."""
     spacing: Spacing | None = None
     """Voxel size, one length for all space axes or one an axis, for formats that do not tell."""
+    missing: Literal["error", "fill"] = "error"
+    """What a file of voxels that is not there means, for Zarr: a fault, or voxels of the fill value."""
 
 
 class Step(_Part):
