@@ -27,7 +27,8 @@ FAMILIES = ("clusters", "devices", "filters", "stores")
 # From the words up; a room is a module or a folder of the package.
 LINES = (
     frozenset(
-        "arrays boundary errors image lengths numerics operations records regions registry stages stencil".split()  # noqa: SIM905
+        "addresses arrays boundary errors image lengths numerics operations "  # noqa: SIM905
+        "records regions registry stages stencil".split()
     ),
     frozenset(FAMILIES),
     frozenset({"execution", "planning"}),

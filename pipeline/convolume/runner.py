@@ -152,6 +152,9 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
             threads_per_worker=settled.threads_per_worker or 0,
             memory_bytes=settled.memory or 0,
             dashboard=settled.dashboard,
+            host=settled.host,
+            tls=(settled.tls.ca, settled.tls.cert, settled.tls.key) if settled.tls else None,
+            insecure=settled.insecure,
         )
     )
     cores = max(1, (os.cpu_count() or 1) // settings.workers)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from distributed.system import MEMORY_LIMIT
 
+from convolume.addresses import LOOPBACK
 from convolume.clusters._window import Outcome, outcomes
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class ClusterSettings:
     """What a cluster is asked for; 0 leaves it to the kind of cluster.
 
     `memory_bytes` is that of all workers together. `environment` holds variables that a worker process
-    needs before it starts.
+    needs before it starts. `host` is the address that everything listens on, `tls` the files of authority,
+    certificate and key; the dashboard has none, and stays on loopback unless `insecure` opens it too.
     """
 
     workers: int = 0
@@ -34,6 +36,9 @@ class ClusterSettings:
     memory_bytes: int = 0
     dashboard: bool = True
     environment: tuple[tuple[str, str], ...] = ()
+    host: str = LOOPBACK
+    tls: tuple[str, str, str] | None = None
+    insecure: bool = False
 
     def with_environment(self, variables: Mapping[str, str]) -> ClusterSettings:
         """Return settings whose worker processes start with these variables."""

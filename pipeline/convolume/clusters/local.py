@@ -1,4 +1,4 @@
-"""Worker processes on this machine, with a scheduler and a dashboard, all on loopback only."""
+"""Worker processes on this machine, with a scheduler and a dashboard, all on loopback unless told otherwise."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Security
 
+from convolume.addresses import LOOPBACK
 from convolume.clusters import machine_memory_bytes
 from convolume.clusters._distributed import DistributedCluster
 from convolume.clusters._interrupts import interrupts_wait
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalProcesses", "open_cluster", "resolve"]
 
-_LOOPBACK = "127.0.0.1"
 _DASHBOARD_PORT = 8787
 # More processes than this share a processor's cores badly: a device uses all of them for one block already.
 _CORES_PER_WORKER = 8
@@ -67,10 +67,9 @@ class LocalProcesses(DistributedCluster):
                     n_workers=settings.workers,
                     threads_per_worker=settings.threads_per_worker,
                     memory_limit=settings.memory_bytes // settings.workers,
-                    host=_LOOPBACK,
-                    dashboard_address=_dashboard_address() if settings.dashboard else None,
-                    # Without a dashboard the scheduler serves pages all the same, on a port that others may use.
-                    scheduler_kwargs={} if settings.dashboard else {"dashboard_address": f"{_LOOPBACK}:0"},
+                    host=settings.host,
+                    security=_security(settings),
+                    **_pages(settings),
                     # What fails is raised in the client: a worker's traceback beside it tells nobody anything.
                     silence_logs=logging.CRITICAL,
                 )
@@ -109,9 +108,34 @@ def resolve(settings: ClusterSettings) -> ClusterSettings:
     )
 
 
-def _dashboard_address() -> str:
-    """Return dask's usual address where it is free, else one that the system chooses."""
+def _security(settings: ClusterSettings) -> Security | None:
+    """Return what lets in those alone whose certificate the authority has signed; None where there are none."""
+    if settings.tls is None:
+        return None
+    authority, certificate, key = settings.tls
+    files = {
+        f"tls_{who}_{what}": file
+        for who in ("scheduler", "worker", "client")
+        for what, file in (("cert", certificate), ("key", key))
+    }
+    return Security(tls_ca_file=authority, require_encryption=True, **files)
+
+
+def _pages(settings: ClusterSettings) -> dict[str, Any]:
+    """Return where pages are served: they know no certificates, and leave loopback only where that is asked for."""
+    host = settings.host if settings.insecure else LOOPBACK
+    pages: dict[str, Any] = {"dashboard_address": _dashboard_address(host) if settings.dashboard else None}
+    if not settings.dashboard:
+        # The scheduler serves pages all the same, on a port that others may use.
+        pages["scheduler_kwargs"] = {"dashboard_address": f"{host}:0"}
+    if host != settings.host:
+        pages["worker_dashboard_address"] = f"{host}:0"
+    return pages
+
+
+def _dashboard_address(host: str) -> str:
+    """Return dask's usual port where it is free, else one that the system chooses."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        free: Any = probe.connect_ex((_LOOPBACK, _DASHBOARD_PORT)) != 0
-    return f"{_LOOPBACK}:{_DASHBOARD_PORT if free else 0}"
+        free: Any = probe.connect_ex((LOOPBACK, _DASHBOARD_PORT)) != 0
+    return f"{host}:{_DASHBOARD_PORT if free else 0}"
