@@ -18,7 +18,7 @@ import numpy as np
 
 from convolume import stores
 from convolume.clusters import Cluster, ClusterSettings
-from convolume.devices._selection import choose_device
+from convolume.devices._selection import alike_devices, choose_device, worker_environments
 from convolume.devices._transform import THREADS_VARIABLE
 from convolume.errors import RunError
 from convolume.execution.patience import patiently, storage_errors_at
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from convolume.devices._selection import DeviceChoice
     from convolume.planning.models import Workflow
+    from convolume.records import DeviceInfo
 
     WrittenConfig = str | PathLike[str] | Mapping[str, Any] | None
     Written = str | PathLike[str] | Mapping[str, Any] | Document[Workflow]
@@ -145,16 +146,18 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
         resources = Resources(active.kind, active.worker_count, active.threads_per_worker, active.worker_memory_bytes)
         return _Site(resources, device, active.crosses_processes, ClusterSettings(), active)
     kind = settled.cluster if config is not None else "in_process"
+    alike = alike_devices(device.info)
     settings = load_member("clusters", kind).resolve(
         ClusterSettings(
             # A card serves one process; a processor is shared by several.
-            workers=settled.workers or int(device.info.kind == "gpu"),
+            workers=settled.workers or (len(alike) if device.info.kind == "gpu" else 0),
             threads_per_worker=settled.threads_per_worker or 0,
             memory_bytes=settled.memory or 0,
             dashboard=settled.dashboard,
             host=settled.host,
             tls=(settled.tls.ca, settled.tls.cert, settled.tls.key) if settled.tls else None,
             insecure=settled.insecure,
+            worker_environments=_handed_out(alike),
         )
     )
     cores = max(1, (os.cpu_count() or 1) // settings.workers)
@@ -164,6 +167,13 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
     worker_memory_bytes = settings.memory_bytes // settings.workers
     resources = Resources(kind, settings.workers, settings.threads_per_worker, worker_memory_bytes)
     return _Site(resources, device, kind != "in_process", settings)
+
+
+def _handed_out(alike: tuple[DeviceInfo, ...]) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """Return what hands a device to each worker, where there are several."""
+    if len(alike) == 1:
+        return ()
+    return tuple(tuple(variables.items()) for variables in worker_environments(alike))
 
 
 def _active_cluster() -> Cluster | None:

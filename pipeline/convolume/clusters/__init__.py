@@ -27,8 +27,9 @@ class ClusterSettings:
     """What a cluster is asked for; 0 leaves it to the kind of cluster.
 
     `memory_bytes` is that of all workers together. `environment` holds variables that a worker process
-    needs before it starts. `host` is the address that everything listens on, `tls` the files of authority,
-    certificate and key; the dashboard has none, and stays on loopback unless `insecure` opens it too.
+    needs before it starts; workers take those of `worker_environments` in turn beside them. `host` is the address that
+    everything listens on, `tls` the files of authority, certificate and key; the dashboard has none, and stays on
+    loopback unless `insecure` opens it too.
     """
 
     workers: int = 0
@@ -36,6 +37,7 @@ class ClusterSettings:
     memory_bytes: int = 0
     dashboard: bool = True
     environment: tuple[tuple[str, str], ...] = ()
+    worker_environments: tuple[tuple[tuple[str, str], ...], ...] = ()
     host: str = LOOPBACK
     tls: tuple[str, str, str] | None = None
     insecure: bool = False

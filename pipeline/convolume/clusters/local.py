@@ -64,7 +64,7 @@ class LocalProcesses(DistributedCluster):
                 # Another cluster may take the port between the question and the answer: distributed takes the next.
                 warnings.filterwarnings("ignore", message=r"\s*Port \d+ is already in use")
                 cluster = LocalCluster(
-                    n_workers=settings.workers,
+                    n_workers=0 if settings.worker_environments else settings.workers,
                     threads_per_worker=settings.threads_per_worker,
                     memory_limit=settings.memory_bytes // settings.workers,
                     host=settings.host,
@@ -74,6 +74,9 @@ class LocalProcesses(DistributedCluster):
                     silence_logs=logging.CRITICAL,
                 )
                 client = started.enter_context(Client(started.enter_context(cluster)))
+                if settings.worker_environments:
+                    _start_each(cluster, settings)
+                    client.wait_for_workers(settings.workers)
             super().__init__(client)
             self._started = started.pop_all()
         self._scheduler: Any = cluster.scheduler
@@ -106,6 +109,15 @@ def resolve(settings: ClusterSettings) -> ClusterSettings:
         threads_per_worker=settings.threads_per_worker or 2,
         memory_bytes=settings.memory_bytes or machine_memory_bytes(),
     )
+
+
+def _start_each(cluster: LocalCluster, settings: ClusterSettings) -> None:
+    """Start the workers with an environment each."""
+    usual = cluster.new_spec
+    for number in range(settings.workers):
+        environment = dict(settings.worker_environments[number % len(settings.worker_environments)])
+        cluster.new_spec = {**usual, "options": {**usual["options"], "env": environment}}
+        cluster.scale(number + 1)
 
 
 def _security(settings: ClusterSettings) -> Security | None:

@@ -22,17 +22,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DeviceChoice",
+    "alike_devices",
     "choose_device",
     "list_devices",
     "open_device",
     "retire_device",
     "select_device",
     "tune_device",
+    "worker_environments",
 ]
 
 ANY = "any"
 FALLBACK = "numpy"
 VARIABLE = "CONVOLUME_DEVICE"
+WORKER_VARIABLE = "CONVOLUME_WORKER_DEVICE"
 SELECTED = "selected"
 
 Wishes = tuple[str, ...]
@@ -121,6 +124,7 @@ def open_device(info: DeviceInfo) -> Device:
     DeviceLostError
         It had, and lost it.
     """
+    info = _of_this_worker(info)
     key = _key(info)
     with _opening:
         if key in _retired:
@@ -133,9 +137,37 @@ def open_device(info: DeviceInfo) -> Device:
 
 def retire_device(info: DeviceInfo) -> None:
     """Do not use a device again in this process: it does not answer any more."""
+    info = _of_this_worker(info)
     with _opening:
         _retired.add(_key(info))
         _opened.pop(_key(info), None)
+
+
+def alike_devices(info: DeviceInfo) -> tuple[DeviceInfo, ...]:
+    """Return the devices of this machine that differ from one in nothing but their place, itself among them.
+
+    Examples
+    --------
+    >>> [info.name for info in alike_devices(choose_device("numpy").info)] == [choose_device("numpy").info.name]
+    True
+    """
+    return tuple(each for each in list_devices() if _kin(each) == _kin(info))
+
+
+def worker_environments(infos: Sequence[DeviceInfo]) -> tuple[dict[str, str], ...]:
+    """Return the variables by which workers, in turn, are handed a device each."""
+    return tuple({WORKER_VARIABLE: info.identifier} for info in infos)
+
+
+def _of_this_worker(info: DeviceInfo) -> DeviceInfo:
+    """Return the device that this worker process was handed, where it is like the one asked for and not lost."""
+    handed = replace(info, identifier=os.environ.get(WORKER_VARIABLE, info.identifier))
+    return handed if _kin(handed) == _kin(info) and _key(handed) not in _retired else info
+
+
+def _kin(info: DeviceInfo) -> tuple[str, str]:
+    # Identical devices are told apart by the number at the end alone.
+    return info.backend, info.identifier.rpartition("/")[0]
 
 
 def _key(info: DeviceInfo) -> tuple[int, str, str]:
