@@ -226,7 +226,11 @@ def test_a_wish_that_finds_no_device_still_lists_them(monkeypatch: pytest.Monkey
     ("error", "code", "message"),
     [
         (InputError("w.yaml:3:7: no such filter"), 2, "w.yaml:3:7: no such filter"),
-        (RunError("block (0, 1) failed"), 3, "block (0, 1) failed"),
+        (
+            RunError("block (0, 1) failed"),
+            3,
+            "block (0, 1) failed\nwhen the cause is mended, go on with: convolume run w.yaml",
+        ),
         (DeviceError("out of memory"), 3, "out of memory"),
         (InputError("\x1b[31mred"), 2, "\\x1b[31mred"),
         (KeyError("key"), 3, "KeyError: 'key' (unexpected: run again with -v for the traceback)"),

@@ -24,6 +24,7 @@ from convolume.preparation import source_options
 from convolume.regions import Region
 from convolume.stores import open_source, read_array
 from convolume.testing.evaluation import assert_close, rounding_bound
+from convolume.testing.processes import LOOPBACK_ADDRESSES, listening_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +37,6 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.yaml"))
 REGION = {"z": (85, 105), "y": (90, 130), "x": (80, 116)}
 PLANE = {"z": 10, "y": 15, "x": 12}
-LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
-LISTENING = "0A"
 
 
 def small(workflow: Path, folder: Path) -> list[str]:
@@ -188,38 +187,7 @@ def _check_loopback(process: int) -> None:
     """Fail where a process of the run listens on anything but loopback."""
     if not Path("/proc/net/tcp").exists():
         return
-    inodes = {inode for each in _family(process) for inode in _sockets(each)}
-    tables = [line.split() for name in ("tcp", "tcp6") for line in _lines(Path("/proc/net", name))]
-    ours = [row[1].partition(":")[0] for row in tables if row[3] == LISTENING and row[9] in inodes]
+    ours = listening_addresses(process)
     # A scheduler with its dashboard, and two nannies with a worker each.
     assert len(ours) >= 5
-    assert set(ours) <= LOOPBACK
-
-
-def _lines(file: Path) -> list[str]:
-    return file.read_text(encoding="ascii").splitlines()[1:] if file.exists() else []
-
-
-def _family(process: int) -> list[int]:
-    """Return a process and all that it started."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int(re.sub(r".*\) \S ", "", (folder / "stat").read_text()).split()[0])
-        except (OSError, ValueError):
-            continue
-    found = [process]
-    for each in found:
-        found += [child for child, parent in parents.items() if parent == each]
-    return found
-
-
-def _sockets(process: int) -> list[str]:
-    found = []
-    try:
-        for handle in Path(f"/proc/{process}/fd").iterdir():
-            match = re.fullmatch(r"socket:\[(\d+)\]", str(handle.readlink()))
-            found += [match[1]] if match else []
-    except OSError:
-        pass
-    return found
+    assert set(ours) <= LOOPBACK_ADDRESSES

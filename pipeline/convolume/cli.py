@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import signal
 import sys
 import traceback
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +20,7 @@ import click
 from convolume.errors import ConvolumeError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["commands", "main"]
 
@@ -126,7 +128,7 @@ def run(workflow: str, config: str | None, overrides: tuple[str, ...], *, restar
     from convolume import runner  # noqa: PLC0415 - heavy
     from convolume.report.terminal import TerminalProgress  # noqa: PLC0415 - heavy
 
-    with TerminalProgress() as progress:
+    with _telling_how_to_go_on(workflow, config, overrides), TerminalProgress() as progress:
         runner.run(workflow, config=_where(config), overrides=overrides, progress=progress, restart=restart)
 
 
@@ -207,6 +209,18 @@ def _tune(*, as_json: bool) -> None:
     info = choose_device().info
     records = tune_device(info, lambda line: click.echo(line, err=True))
     show(_as_json([asdict(record) for record in records]) if as_json else tuning_text(info, records))
+
+
+@contextmanager
+def _telling_how_to_go_on(workflow: str, config: str | None, overrides: tuple[str, ...]) -> Iterator[None]:
+    """Add to the error of a run the command that goes on with it."""
+    try:
+        yield
+    except RunError as error:
+        words = ["convolume", "run", workflow, *(("--config", config) if config else ())]
+        words += [word for override in overrides for word in ("--set", override)]
+        message = f"{error}\nwhen the cause is mended, go on with: {shlex.join(words)}"
+        raise RunError(message) from error
 
 
 def _where(config: str | None) -> str | Mapping[str, Any]:

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["ConvolumeError", "DeviceError", "InputError", "RunError", "did_you_mean"]
+__all__ = [
+    "ConvolumeError",
+    "DeviceError",
+    "DeviceLostError",
+    "DeviceMemoryError",
+    "HostMemoryError",
+    "InputError",
+    "PassingError",
+    "RunError",
+    "StorageError",
+    "WorkerDiedError",
+    "did_you_mean",
+]
 
 
 class ConvolumeError(Exception):
@@ -30,8 +42,32 @@ class DeviceError(ConvolumeError, RuntimeError):
     """A device could not compile, allocate or launch."""
 
 
+class DeviceMemoryError(DeviceError):
+    """A device has not enough memory for what was asked of it at once; a part of it may fit."""
+
+
+class DeviceLostError(DeviceError):
+    """A device does not answer any more; others may."""
+
+
 class RunError(ConvolumeError, RuntimeError):
     """A run that had begun could not be finished."""
+
+
+class PassingError(RunError):
+    """Something failed that may pass by itself, as networks do: the same is worth trying again."""
+
+
+class StorageError(RunError):
+    """A file system refuses whatever is asked of it: it is full, read-only, or gone."""
+
+
+class HostMemoryError(RunError):
+    """The host has not enough memory at this moment; it may have for one block at a time."""
+
+
+class WorkerDiedError(RunError):
+    """A worker process died while it did something, most often for want of memory."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -131,6 +131,7 @@ def source_options(workflow: Workflow) -> stores.SourceOptions:
         axes=spec.axes,
         spacing=tuple(length.value for length in lengths) or None,
         unit=_common_unit(lengths),
+        missing=spec.missing,
     )
 
 
@@ -150,6 +151,7 @@ def _job(
         precision=precision,
         working_dtype=working_dtype(source.info.dtype, precision).name,
         device=device.info,
+        others=device.others,
     )
     return job, tuple(methods for _, methods in made)
 
@@ -170,7 +172,7 @@ def _open_source(document: Document[Workflow]) -> Source:
     try:
         return open_it(options)
     except InputError as error:
-        key = blamed_key(("channel", "time", "region", "level", "spacing", "axes"), options, open_it)
+        key = blamed_key(("missing", "channel", "time", "region", "level", "spacing", "axes"), options, open_it)
         raise document.mistake(("input", key), str(error)) from None
 
 

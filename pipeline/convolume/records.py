@@ -105,7 +105,8 @@ class Forecast:
 class BlockRecord:
     """What one block took, and the range of values that it wrote to each output.
 
-    `peak_host_bytes` is the most that the worker process held so far in this run, 0 where the system does not say.
+    `peak_host_bytes` is the most that the worker process held so far in this run, 0 where the system does not say;
+    `notes` say what was done otherwise than planned.
     """
 
     index: tuple[int, ...]
@@ -120,6 +121,7 @@ class BlockRecord:
     maximum: tuple[float, ...] = ()
     worker: str = ""
     peak_host_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

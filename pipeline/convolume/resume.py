@@ -15,6 +15,7 @@ from convolume import stores
 from convolume.errors import InputError, RunError
 from convolume.execution.journal import Coverage, Journal, check_claims
 from convolume.execution.ownership import Claim, check_free, kept_alive, write_whole
+from convolume.execution.patience import patiently, storage_errors_at
 from convolume.execution.run_file import RunFile
 from convolume.execution.totals import BlockTotals
 from convolume.planning.earlier import NOTHING_CHOSEN, Chosen
@@ -127,9 +128,11 @@ class Undertaking:
 
     def begin(self) -> None:
         """Make the outputs ready to be written, or to be gone on with."""
-        self.prepared.job.source.prepare()
+        source = self.prepared.job.source
+        patiently(source.path, "cannot be prepared", source.prepare)
         for name, sink in self.prepared.sinks.items():
-            _begin(self.prepared, sink, self.journals.get(name), self.files[name])
+            with storage_errors_at(sink.path, "cannot be created"):
+                _begin(self.prepared, sink, self.journals.get(name), self.files[name])
         if self.is_resumed:
             _read_marks(self)
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from convolume import stores
 from convolume.clusters import Cluster, ClusterSettings
-from convolume.devices._selection import choose_device
+from convolume.devices._selection import alike_devices, choose_device, worker_environments
 from convolume.errors import RunError
+from convolume.execution.patience import patiently
 from convolume.execution.pyramid import Pyramid, display_windows, drive_pyramids, pyramid_block_count
 from convolume.execution.verify import Verdict
 from convolume.execution.verify import verify as verify_blocks
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from convolume.devices._selection import DeviceChoice
     from convolume.execution.totals import BlockTotals
     from convolume.planning.models import Workflow
+    from convolume.records import DeviceInfo
 
     WrittenConfig = str | PathLike[str] | Mapping[str, Any] | None
     Written = str | PathLike[str] | Mapping[str, Any] | Document[Workflow]
@@ -186,13 +188,18 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
         )
         return _Site(resources, device, active.crosses_processes, ClusterSettings(), active)
     kind = settled.cluster if config is not None else "in_process"
+    alike = alike_devices(device.info)
     settings = load_member("clusters", kind).resolve(
         ClusterSettings(
             # A card serves one process; a processor is shared by several.
-            workers=settled.workers or int(device.info.kind == "gpu"),
+            workers=settled.workers or (len(alike) if device.info.kind == "gpu" else 0),
             threads_per_worker=settled.threads_per_worker or 0,
             memory_bytes=settled.memory or 0,
             dashboard=settled.dashboard,
+            host=settled.host,
+            tls=(settled.tls.ca, settled.tls.cert, settled.tls.key) if settled.tls else None,
+            insecure=settled.insecure,
+            worker_environments=_handed_out(alike),
         )
     )
     cores = max(1, (os.cpu_count() or 1) // settings.workers)
@@ -209,6 +216,13 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
         environment=settings.environment,
     )
     return _Site(resources, device, kind != "in_process", settings)
+
+
+def _handed_out(alike: tuple[DeviceInfo, ...]) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """Return what hands a device to each worker, where there are several."""
+    if len(alike) == 1:
+        return ()
+    return tuple(tuple(variables.items()) for variables in worker_environments(alike))
 
 
 def _active_cluster() -> Cluster | None:
@@ -252,7 +266,7 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
         seconds_total=perf_counter() - began,
         seconds_blocks=began_pyramid - began_blocks,
         seconds_pyramid=ended_pyramid - began_pyramid,
-        notes=(*prepared.plan.notes, *_resumed_note(done_before, totals)),
+        notes=(*prepared.plan.notes, *_resumed_note(done_before, totals), *totals.told_notes()),
         versions=_versions(),
         forecast=prepared.plan.forecast,
         worker_peak_bytes=totals.worker_peak_bytes,
@@ -320,7 +334,8 @@ def _finish_outputs(prepared: Prepared, totals: BlockTotals) -> None:
         "input": {"path": source.path, "identity": source.identity(), **source.metadata},
     }
     for position, sink in enumerate(prepared.sinks.values()):
-        sink.finish(provenance, display_windows(sink, *totals.value_range(position)))
+        windows = display_windows(sink, *totals.value_range(position))
+        patiently(sink.path, "cannot be finished", partial(sink.finish, provenance, windows))
 
 
 def _output_records(prepared: Prepared, totals: BlockTotals) -> tuple[OutputRecord, ...]:

@@ -60,7 +60,32 @@ def test_configurations() -> None:
         "<configuration>:4:9: device: write a part of a device's name, or a list of such wishes ([RTX, any])",
         (
             "<configuration>:5:1: dashbord: this key is not known; did you mean 'dashboard'? "
-            "(there are: cluster, workers, threads_per_worker, device, memory, dashboard)"
+            "(there are: cluster, workers, threads_per_worker, device, memory, dashboard, tls, insecure, host)"
         ),
         "<configuration>:6:21: threads_per_worker: must be a whole number, not 1.0",
     ]
+
+
+def test_open_addresses_need_certificates_or_a_word() -> None:
+    """Others than loopback are refused at their place; certificates are found beside the file that names them."""
+    with pytest.raises(InputError) as caught:
+        read_config("cluster: local\nhost: 0.0.0.0\n")
+    assert str(caught.value).splitlines()[1] == (
+        "<configuration>:2:7: host: 0.0.0.0 is reached from other machines, and whoever reaches a Dask scheduler can "
+        "run any program here: give certificates (`tls: {ca: …, cert: …, key: …}`), or write `insecure: true` to let "
+        "everybody in"
+    )
+    for written in ("host: 127.0.0.2", "host: '::1'", "{host: 0.0.0.0, insecure: true}"):
+        assert read_config(written + "\n").model.host != "127.0.0.1"
+    certified = read_config("host: 0.0.0.0\ntls: {ca: ca.pem, cert: c.pem, key: k.pem}\n").model
+    assert certified.tls is not None
+    assert not certified.insecure
+
+
+def test_certificates_are_found_beside_their_file(tmp_path: Path) -> None:
+    """As all paths of a YAML file are."""
+    file = tmp_path / "where.yaml"
+    file.write_text("tls: {ca: ca.pem, cert: c.pem, key: k.pem}\n", encoding="utf-8")
+    certified = read_config(file).model
+    assert certified.tls is not None
+    assert certified.tls.key == str(tmp_path / "k.pem")

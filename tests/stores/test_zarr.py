@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 
-from convolume.errors import InputError
+from convolume.errors import InputError, RunError
+from convolume.regions import Region
 from convolume.stores import SourceOptions, open_source
 from convolume.testing.stores import DTYPES, check_source, random_array
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _write(path: Path, array: np.ndarray, **how: Any) -> str:
@@ -67,3 +66,31 @@ def test_what_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plain.zarr" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "array"}')
     with pytest.raises(InputError, match="metadata are not understood"):
         open_source(path)
+
+
+@pytest.mark.parametrize(
+    ("layout", "file"),
+    [
+        ({"zarr_format": 3}, "c/1/0"),
+        ({"zarr_format": 3, "shards": (4, 8)}, "c/1/0"),
+        ({"zarr_format": 3, "chunk_key_encoding": {"name": "v2", "separator": "."}}, "1.0"),
+        ({"zarr_format": 2}, "1.0"),
+        ({"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}}, "1/0"),
+    ],
+)
+def test_files_that_are_missing(tmp_path: Path, layout: dict[str, Any], file: str) -> None:
+    """They are fill value where the user says so; else they are counted before anything is read, in what is read."""
+    path = str(tmp_path / "image.zarr")
+    array = zarr.create_array(path, shape=(8, 8), chunks=(4, 4), dtype="uint8", fill_value=7, **layout)
+    array[:] = 1
+    strict = SourceOptions(missing="error")
+    assert open_source(path, strict).read(Region.whole((8, 8))).min() == 1
+    source = open_source(path, strict)
+    Path(path, file).unlink()
+    with pytest.raises(RunError, match=rf"the file \S*/image\.zarr/{file} is not there any more, and was when the run"):
+        source.read(Region((3, 0), (5, 4)))
+    assert source.read(Region((0, 0), (4, 8))).min() == 1
+    with pytest.raises(InputError, match=rf": 1 of the files with its voxels .*/{file}\)\. .* `missing: fill` under"):
+        open_source(path, strict)
+    assert open_source(path, SourceOptions(missing="error", region=(("y", 0, 4),))).info.shape == (4, 8)
+    assert open_source(path).read(Region.whole((8, 8)))[5, 1] == 7

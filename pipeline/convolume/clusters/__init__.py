@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from distributed.system import MEMORY_LIMIT
 
+from convolume.addresses import LOOPBACK
+from convolume.clusters._window import Outcome, outcomes
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from types import TracebackType
 
-__all__ = ["Cluster", "ClusterSettings", "Task", "machine_memory_bytes"]
+__all__ = ["Cluster", "ClusterSettings", "Outcome", "Task", "machine_memory_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,9 @@ class ClusterSettings:
     """What a cluster is asked for; 0 leaves it to the kind of cluster.
 
     `memory_bytes` is that of all workers together. `environment` holds variables that a worker process
-    needs before it starts.
+    needs before it starts; workers take those of `worker_environments` in turn beside them. `host` is the address that
+    everything listens on, `tls` the files of authority, certificate and key; the dashboard has none, and stays on
+    loopback unless `insecure` opens it too.
     """
 
     workers: int = 0
@@ -33,6 +37,10 @@ class ClusterSettings:
     memory_bytes: int = 0
     dashboard: bool = True
     environment: tuple[tuple[str, str], ...] = ()
+    worker_environments: tuple[tuple[tuple[str, str], ...], ...] = ()
+    host: str = LOOPBACK
+    tls: tuple[str, str, str] | None = None
+    insecure: bool = False
 
     def with_environment(self, variables: Mapping[str, str]) -> ClusterSettings:
         """Return settings whose worker processes start with these variables."""
@@ -75,21 +83,32 @@ class Cluster(ABC):
 
         A task's exception is raised here, after the others in flight were cancelled.
         """
-        in_flight = {self.submit(task) for task in islice(tasks, 2 * self.slots + 1)}
-        try:
-            while in_flight:
-                done = self.wait_any(in_flight)
-                in_flight -= done
-                in_flight |= {self.submit(task) for task in islice(tasks, len(done))}
-                for future in done:
-                    yield future.result()
-        finally:
-            for future in in_flight:
-                future.cancel()
+        for outcome in self.map_outcomes(tasks):
+            if outcome.error is not None:
+                raise outcome.error
+            yield outcome.result
+
+    def map_outcomes(self, tasks: Iterator[Task], longest_run: int = 1) -> Generator[Outcome]:
+        """Yield what came of each task as they finish, its result or its error; one that fails stops no other.
+
+        Parameters
+        ----------
+        tasks : iterator of Task
+            Drawn as others finish: ``2 * slots + 1`` futures are in flight.
+        longest_run : int
+            Most tasks that one future carries, one after the other. It carries one where they take long, and up to so
+            many where they are quicker than a future's own cost; measured as the run goes.
+        """
+        return outcomes(self, tasks, longest_run)
+
+    def retire_worker_of(self, future: Any) -> bool:
+        """Stop the worker that did a task, if there are others; say whether it was done."""
+        del future
+        return False
 
     @abstractmethod
-    def submit(self, task: Task) -> Any:
-        """Start a task; the future returned has ``result()`` and ``cancel()``."""
+    def submit(self, task: Task, *, is_again: bool = False) -> Any:
+        """Start a task, or start it once more; the future returned has ``result()`` and ``cancel()``."""
 
     @abstractmethod
     def wait_any(self, futures: set[Any]) -> set[Any]:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from distributed import wait
+from distributed.protocol import pickle
 from distributed.scheduler import KilledWorker
 
 from convolume.clusters import Cluster, Task, machine_memory_bytes
-from convolume.errors import RunError
+from convolume.errors import RunError, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,15 +48,27 @@ class DistributedCluster(Cluster):
         # Eight hexadecimal digits at the end of a name are left out by the dashboard.
         self._token = uuid4().hex[:8]
 
-    def submit(self, task: Task) -> Any:
+    def submit(self, task: Task, *, is_again: bool = False) -> Any:
         """Start a task on a worker; its key is what the dashboard shows."""
-        key = (f"{task.name}-{self._token}", *task.index)
-        return _Future(self.client.submit(task.function, *task.arguments, key=key, pure=False), task)
+        # The scheduler knows of a key that it failed, and would not try it again.
+        name = f"{task.name}, again" if is_again else task.name
+        key = (f"{name}-{self._token}", *task.index)
+        # To the scheduler, which unpacks whatever it is sent, it is one object and not some hundred.
+        packed = pickle.dumps((task.function, task.arguments))
+        return _Future(self.client.submit(_call_packed, packed, key=key, pure=False), task)
 
     def wait_any(self, futures: set[Any]) -> set[Any]:
         """Return the futures that are done, at least one."""
         by_key = {future.inner.key: future for future in futures}
         return {by_key[inner.key] for inner in self._first_done([future.inner for future in futures])}
+
+    def retire_worker_of(self, future: Any) -> bool:
+        """Stop the worker that has a future's result, if there are others."""
+        (places,) = self.client.who_has([future.inner]).values()
+        if not places or len(self.client.scheduler_info(n_workers=-1)["workers"]) < 2:  # noqa: PLR2004 - it and another
+            return False
+        self.client.retire_workers(list(places), close_workers=True)
+        return True
 
     def compute_each(self, collections: list[Any]) -> Iterator[Any]:
         """Compute dask collections on the workers and yield results as they come."""
@@ -89,6 +102,11 @@ class DistributedCluster(Cluster):
         """Leave the caller's cluster as it is."""
 
 
+def _call_packed(packed: bytes) -> Any:
+    function, arguments = pickle.loads(packed)
+    return function(*arguments)
+
+
 class _Future:
     """A future that can say what killed it."""
 
@@ -104,7 +122,7 @@ class _Future:
                 f"{error.last_worker.address}), most often for want of memory: give smaller blocks (`block:`) or "
                 "more memory"
             )
-            raise RunError(message) from None
+            raise WorkerDiedError(message) from None
 
     def cancel(self) -> None:
         self.inner.cancel()

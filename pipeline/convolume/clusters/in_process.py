@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dask.base import compute
 
 from convolume.clusters import Cluster, ClusterSettings, Task, machine_memory_bytes
+from convolume.clusters._pauses import end_pauses_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +34,14 @@ class InProcessCluster(Cluster):
         settings = resolve(settings)
         self.threads_per_worker = settings.threads_per_worker
         self.worker_memory_bytes = settings.memory_bytes
-        self._pool = ThreadPoolExecutor(self.threads_per_worker, "convolume")
+        self._closing = threading.Event()
+        self._pool = ThreadPoolExecutor(
+            self.threads_per_worker, "convolume", initializer=end_pauses_with, initargs=(self._closing,)
+        )
 
-    def submit(self, task: Task) -> Future[Any]:
+    def submit(self, task: Task, *, is_again: bool = False) -> Future[Any]:
         """Start a task in a thread."""
+        del is_again
         return self._pool.submit(task.function, *task.arguments)
 
     def wait_any(self, futures: set[Any]) -> set[Any]:
@@ -48,6 +54,7 @@ class InProcessCluster(Cluster):
 
     def close(self) -> None:
         """Wait for the tasks that run, and start no more."""
+        self._closing.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 

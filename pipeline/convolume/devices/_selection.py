@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from convolume.errors import InputError
+from convolume.errors import DeviceLostError, InputError
 from convolume.registry import load_member, member_names
 
 if TYPE_CHECKING:
@@ -20,11 +20,22 @@ if TYPE_CHECKING:
     from convolume.devices import Device
     from convolume.records import DeviceInfo, VariantRecord
 
-__all__ = ["DeviceChoice", "choose_device", "list_devices", "open_device", "select_device", "tune_device"]
+__all__ = [
+    "DeviceChoice",
+    "alike_devices",
+    "choose_device",
+    "list_devices",
+    "open_device",
+    "retire_device",
+    "select_device",
+    "tune_device",
+    "worker_environments",
+]
 
 ANY = "any"
 FALLBACK = "numpy"
 VARIABLE = "CONVOLUME_DEVICE"
+WORKER_VARIABLE = "CONVOLUME_WORKER_DEVICE"
 SELECTED = "selected"
 
 Wishes = tuple[str, ...]
@@ -33,17 +44,22 @@ _logger = logging.getLogger("convolume")
 _wishes_of_process: dict[str, Wishes] = {}
 _wishes_here: ContextVar[Wishes] = ContextVar("convolume_device_wishes", default=())
 _opened: dict[tuple[int, str, str], Device] = {}
+_retired: set[tuple[int, str, str]] = set()
 _opening = threading.Lock()
 _said: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceChoice:
-    """The device that is taken, why, and why the others are not: ``(name, reason)`` each."""
+    """The device that is taken, why, and why the others are not: ``(name, reason)`` each.
+
+    `others` are allowed by the wishes too, in their order: they serve where the device is lost in the midst of a run.
+    """
 
     info: DeviceInfo
     reason: str
     rejected: tuple[tuple[str, str], ...] = ()
+    others: tuple[DeviceInfo, ...] = ()
 
 
 def list_devices() -> tuple[DeviceInfo, ...]:
@@ -88,7 +104,8 @@ def choose_device(wishes: str | Sequence[str] | None = None) -> DeviceChoice:
     for wish in wanted:
         found = _fastest_first(_matching(wish, infos))
         if found:
-            return _choice(found, infos, _reason(wish, whence, found, infos))
+            choice = _choice(found, infos, _reason(wish, whence, found, infos))
+            return replace(choice, others=_others(found[0], wanted, infos))
     there_are = "; ".join(f"{info.name} ({info.backend}{_on(info)})" for info in infos) or "none"
     message = (
         f"no device is like {' or '.join(repr(wish) for wish in wanted)} ({whence}); there are: {there_are}. "
@@ -104,13 +121,58 @@ def open_device(info: DeviceInfo) -> Device:
     ------
     DeviceError
         This process has no such device.
+    DeviceLostError
+        It had, and lost it.
     """
-    # A fork does not inherit open devices: the process is part of the key.
-    key = (os.getpid(), info.backend, info.identifier)
+    info = _of_this_worker(info)
+    key = _key(info)
     with _opening:
+        if key in _retired:
+            message = f"{info.name} ({info.backend}) was lost, and is not used again by this process"
+            raise DeviceLostError(message)
         if key not in _opened:
             _opened[key] = load_member("devices", info.backend).open_device(info)
         return _opened[key]
+
+
+def retire_device(info: DeviceInfo) -> None:
+    """Do not use a device again in this process: it does not answer any more."""
+    info = _of_this_worker(info)
+    with _opening:
+        _retired.add(_key(info))
+        _opened.pop(_key(info), None)
+
+
+def alike_devices(info: DeviceInfo) -> tuple[DeviceInfo, ...]:
+    """Return the devices of this machine that differ from one in nothing but their place, itself among them.
+
+    Examples
+    --------
+    >>> [info.name for info in alike_devices(choose_device("numpy").info)] == [choose_device("numpy").info.name]
+    True
+    """
+    return tuple(each for each in list_devices() if _kin(each) == _kin(info))
+
+
+def worker_environments(infos: Sequence[DeviceInfo]) -> tuple[dict[str, str], ...]:
+    """Return the variables by which workers, in turn, are handed a device each."""
+    return tuple({WORKER_VARIABLE: info.identifier} for info in infos)
+
+
+def _of_this_worker(info: DeviceInfo) -> DeviceInfo:
+    """Return the device that this worker process was handed, where it is like the one asked for and not lost."""
+    handed = replace(info, identifier=os.environ.get(WORKER_VARIABLE, info.identifier))
+    return handed if _kin(handed) == _kin(info) and _key(handed) not in _retired else info
+
+
+def _kin(info: DeviceInfo) -> tuple[str, str]:
+    # Identical devices are told apart by the number at the end alone.
+    return info.backend, info.identifier.rpartition("/")[0]
+
+
+def _key(info: DeviceInfo) -> tuple[int, str, str]:
+    # A fork does not inherit open devices: the process is part of the key.
+    return os.getpid(), info.backend, info.identifier
 
 
 def tune_device(info: DeviceInfo, tell: Callable[[str], None]) -> tuple[VariantRecord, ...]:
@@ -196,6 +258,13 @@ def _matching(wish: str, infos: tuple[DeviceInfo, ...]) -> list[DeviceInfo]:
 
 def _names(info: DeviceInfo) -> tuple[str, str, str]:
     return info.name, info.platform, info.backend
+
+
+def _others(taken: DeviceInfo, wanted: Wishes, infos: tuple[DeviceInfo, ...]) -> tuple[DeviceInfo, ...]:
+    """Return the devices that the wishes allow beside the one that is taken; ``any`` allows NumPy, last."""
+    allowed = [info for wish in wanted for info in (infos if wish.lower() == ANY else _matching(wish, infos))]
+    found = {info.identifier: info for info in allowed if info.identifier != taken.identifier}
+    return tuple(sorted(found.values(), key=_is_fallback))
 
 
 def _fastest_first(found: list[DeviceInfo]) -> list[DeviceInfo]:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from convolume.arrays import new_array
 from convolume.clusters import Task
-from convolume.errors import RunError
+from convolume.execution.failures import finish_all
 from convolume.execution.journal import check_claims
+from convolume.execution.patience import errors_at, patiently
 from convolume.numerics import cast_result
 from convolume.regions import BlockGrid, Region
 
@@ -73,7 +74,7 @@ def drive_pyramids(
             for index, region in pyramid.blocks(level)
             if not is_done(pyramid.name, level, region)
         )
-        yield from cluster.map_unordered(tasks)
+        yield from finish_all(cluster, tasks)
 
 
 def pyramid_block_count(pyramids: list[Pyramid], is_done: Callable[[str, int, Region], bool]) -> int:
@@ -104,15 +105,14 @@ def write_level_block(pyramid: Pyramid, level: int, index: tuple[int, ...], regi
     above, factors = sink.levels[level - 1].shape, _factors(sink, level)
     start = tuple(a * f for a, f in zip(region.start, factors, strict=True))
     stop = tuple(min(b * f, n) for b, f, n in zip(region.stop, factors, above, strict=True))
-    try:
-        means = block_mean(sink.read(level - 1, Region(start, stop)), factors)
+    above_it = Region(start, stop)
+    with errors_at(f"{sink.path}, pyramid level {level} at {region}"):
+        finer = patiently(sink.path, f"voxels {above_it} cannot be read", lambda: sink.read(level - 1, above_it))
+        means = block_mean(finer, factors)
         check_claims([pyramid.journal])
-        written = sink.write(level, region, means)
+        written = patiently(sink.path, f"voxels {region} cannot be written", lambda: sink.write(level, region, means))
         if pyramid.journal is not None:
             pyramid.journal.mark(level, index, region, means)
-    except Exception as error:
-        message = f"{sink.path}, pyramid level {level} at {region}: {type(error).__name__}: {error}"
-        raise RunError(message) from error
     return written
 
 

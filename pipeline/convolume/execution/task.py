@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,18 +13,21 @@ import numpy.typing as npt
 from convolume.arrays import new_array
 from convolume.boundary import Runs, runs_length
 from convolume.devices._selection import open_device
-from convolume.errors import ConvolumeError, RunError
-from convolume.execution.evaluate import Patch, Work, boxes_of
+from convolume.errors import RunError
+from convolume.execution.evaluate import Patch, Work, boxes_of, evaluate
 from convolume.execution.footprint import begin_watch, peak_bytes, worker_name
 from convolume.execution.journal import check_claims, leave_marks
+from convolume.execution.notes import note
+from convolume.execution.patience import errors_at, patiently
+from convolume.execution.splitting import in_parts
 from convolume.execution.staged import evaluate_each
 from convolume.numerics import Overflow, Precision, cast_result
-from convolume.operations import Operation, merge_axes, reach_of
+from convolume.operations import Operation, Sequence, merge_axes, reach_of
 from convolume.records import BlockRecord, DeviceInfo
 from convolume.regions import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from convolume.execution.journal import Journal
     from convolume.stores import Sink, Source
@@ -38,13 +40,12 @@ __all__ = [
     "filter_patch",
     "naming_the_block",
     "read_patch",
+    "read_patiently",
     "run_block",
     "write_results",
 ]
 
 Array = npt.NDArray[Any]
-
-_logger = logging.getLogger("convolume")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Target:
 class BlockJob:
     """What is computed on every block; small, and sent to the workers.
 
-    `working_dtype` is that of sums' results between two steps of a chain.
+    `working_dtype` is that of sums' results between two steps of a chain. `others` serve, in their order, where the
+    device is lost.
     """
 
     image_shape: tuple[int, ...]
@@ -69,6 +71,7 @@ class BlockJob:
     precision: Precision
     working_dtype: str
     device: DeviceInfo
+    others: tuple[DeviceInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,26 +108,10 @@ def run_block(job: StoreJob, index: tuple[int, ...], region: Region) -> BlockRec
     return record
 
 
-@contextmanager
-def naming_the_block(job: BlockJob, index: tuple[int, ...], region: Region) -> Iterator[None]:
-    """Turn whatever fails inside into a `RunError` that names outputs, block, place and cause.
-
-    The cause itself stays here, in the log: not every library's exceptions can leave a worker.
-    """
+def naming_the_block(job: BlockJob, index: tuple[int, ...], region: Region) -> AbstractContextManager[None]:
+    """Turn whatever fails inside into an error that names outputs, block, place and cause; see `errors_at`."""
     names = ", ".join(repr(target.name) for target in job.targets)
-    where = f"output {names}, block {index} at {region}"
-    try:
-        yield
-    except MemoryError as error:
-        message = f"{where}: out of memory ({error}): give smaller blocks (`block:`)"
-        raise RunError(message) from None
-    except ConvolumeError as error:
-        message = f"{where}: {error}"
-        raise RunError(message) from None
-    except Exception as error:
-        _logger.debug("%s failed", where, exc_info=True)
-        message = f"{where}: {type(error).__name__}: {error}"
-        raise RunError(message) from None
+    return errors_at(f"output {names}, block {index} at {region}")
 
 
 def block_needs(job: BlockJob, region: Region) -> tuple[Runs, ...]:
@@ -137,15 +124,39 @@ def read_patch(job: StoreJob, region: Region) -> Patch:
     """Read what a block needs: one box of the source, or a few where a boundary wraps around."""
     needs = block_needs(job.blocks, region)
     if all(len(runs) == 1 for runs in needs):
-        return Patch(job.source.read(_region_of(tuple(runs[0] for runs in needs))), needs)
+        return Patch(read_patiently(job.source, _region_of(tuple(runs[0] for runs in needs))), needs)
     voxels = new_array(tuple(runs_length(runs) for runs in needs), job.source.info.dtype)
     for place, box in boxes_of(needs):
-        voxels[place] = job.source.read(_region_of(box))
+        voxels[place] = read_patiently(job.source, _region_of(box))
     return Patch(voxels, needs)
 
 
+def read_patiently(source: Source, region: Region) -> Array:
+    """Return the voxels of a region; reading that fails by what may pass is tried again."""
+    return patiently(source.path, f"voxels {region} cannot be read", lambda: source.read(region))
+
+
 def filter_patch(job: BlockJob, patch: Patch, region: Region) -> list[Array]:
-    """Return every target's voxels of one block, cast to the target's dtype; what targets share is done once."""
+    """Return every target's voxels of one block, cast to the target's dtype; what targets share is done once.
+
+    Where memory lacks, on the device or on the host, it is done in parts.
+    """
+    results, parts = in_parts(region, lambda part: _filter_part(job, _cropped(job, patch, part, region), part))
+    if parts > 1:
+        note(f"filtered in {parts} parts, for want of memory on {job.device.name} or on the host")
+    return results
+
+
+def _cropped(job: BlockJob, patch: Patch, part: Region, whole: Region) -> Patch:
+    """Return the voxels of a patch that a part of its block needs."""
+    if part == whole:
+        return patch
+    needs = block_needs(job, part)
+    work = Work(open_device(job.device), job.precision, np.dtype(job.working_dtype), job.image_shape)
+    return Patch(evaluate(work, Sequence(), patch, needs), needs)
+
+
+def _filter_part(job: BlockJob, patch: Patch, region: Region) -> list[Array]:
     device = open_device(job.device)
     work = Work(device, job.precision, np.dtype(job.working_dtype), job.image_shape)
     values = evaluate_each(work, (target.operation for target in job.targets), patch, _runs_of(region))
@@ -159,7 +170,7 @@ def write_results(
 ) -> BlockRecord:
     """Write one block of every output; return its record, with nothing read or computed yet."""
     began = perf_counter()
-    written = [sink.write(0, region, voxels) for sink, voxels in zip(sinks, results, strict=True)]
+    written = [_write(sink, region, voxels) for sink, voxels in zip(sinks, results, strict=True)]
     return BlockRecord(
         index=index,
         output_voxels=region.size_voxels * len(results),
@@ -174,6 +185,10 @@ def write_results(
         worker=worker_name(),
         peak_host_bytes=peak_bytes(),
     )
+
+
+def _write(sink: Sink, region: Region, voxels: Array) -> int:
+    return patiently(sink.path, f"voxels {region} cannot be written", lambda: sink.write(0, region, voxels))
 
 
 def _cast(target: Target, values: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ class BlockTotals:
     minimum: tuple[float, ...] = ()
     maximum: tuple[float, ...] = ()
     worker_peak_bytes: dict[str, int] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: BlockRecord) -> None:
         """Count one more block."""
@@ -45,9 +47,14 @@ class BlockTotals:
         self.bytes_read += record.bytes_read
         self.bytes_written += record.bytes_written
         self.devices.add(record.device)
+        self.notes.update(record.notes)
         if record.peak_host_bytes:  # not every system tells
             most = max(record.peak_host_bytes, self.worker_peak_bytes.get(record.worker, 0))
             self.worker_peak_bytes[record.worker] = most
+
+    def told_notes(self) -> tuple[str, ...]:
+        """Return what was done otherwise than planned, with the number of blocks that it was done to."""
+        return tuple(f"{count} of {self.block_count} blocks: {note}" for note, count in self.notes.items())
 
     def value_range(self, output: int) -> tuple[float, float]:
         """Return the smallest and the largest number in an output, by position; NaN only where there is no other."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convolume.clusters import Task
-from convolume.execution.task import run_block
+from convolume.execution.failures import finish_all
+from convolume.execution.recovery import recovered_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ __all__ = ["drive_windows"]
 def drive_windows(
     cluster: Cluster, job: StoreJob, grid: BlockGrid, name: str, is_done: Callable[[Region], bool]
 ) -> Iterator[BlockRecord]:
-    """Yield the record of every block as it is finished, one task a block.
+    """Yield the record of every block as it is finished; those that cannot be are told at the end.
 
     Parameters
     ----------
@@ -36,5 +37,5 @@ def drive_windows(
     is_done : callable
         Says of a block's region whether an earlier attempt at the same run has done it; then it is left out.
     """
-    tasks = (Task(name, index, run_block, (job, index, region)) for index, region in grid if not is_done(region))
-    return cluster.map_unordered(tasks)
+    tasks = (Task(name, index, recovered_block, (job, index, region)) for index, region in grid if not is_done(region))
+    return finish_all(cluster, tasks)

@@ -28,6 +28,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from convolume.addresses import LOOPBACK, is_loopback
 from convolume.boundary import BoundaryMode
 from convolume.errors import InputError, did_you_mean
 from convolume.filters import Filter, filter_class
@@ -43,6 +44,7 @@ __all__ = [
     "OutputSpec",
     "Panel",
     "Step",
+    "Tls",
     "Workflow",
 ]
 
@@ -169,6 +171,8 @@ class InputSpec(_Part):
     """Names of the axes, such as ``zyx``, for formats that do not tell."""
     spacing: Spacing | None = None
     """Voxel size, one length for all space axes or one an axis, for formats that do not tell."""
+    missing: Literal["error", "fill"] = "error"
+    """What a file of voxels that is not there means, for Zarr: a fault, or voxels of the fill value."""
 
 
 class Step(_Part):
@@ -329,6 +333,17 @@ class Workflow(_Part):
         return self
 
 
+class Tls(_Part):
+    """Certificates by which scheduler, workers and client know each other, as files in PEM format."""
+
+    ca: PathText
+    """The authority that both certificates are signed by; the certificate itself where it signs itself."""
+    cert: PathText
+    """The certificate."""
+    key: PathText
+    """Its private key."""
+
+
 class Config(_Part):
     """Where a run happens."""
 
@@ -344,3 +359,20 @@ class Config(_Part):
     """Memory of all workers together in bytes; the YAML takes ``4 GB`` and ``512 MiB`` too."""
     dashboard: StrictBool = True
     """Whether Dask's dashboard is served."""
+    tls: Tls | None = None
+    """Certificates, where what passes between the processes is to be encrypted and nobody else let in."""
+    insecure: StrictBool = False
+    """Whether others may be let in without certificates: a Dask scheduler executes whatever it is sent."""
+    host: StrictStr = LOOPBACK
+    """The address of this machine that the processes listen on; others than loopback need `tls` or `insecure`."""
+
+    @field_validator("host")
+    @classmethod
+    def _is_safe(cls, host: str, info: ValidationInfo) -> str:
+        if is_loopback(host) or info.data.get("tls") or info.data.get("insecure"):
+            return host
+        message = (
+            f"{host} is reached from other machines, and whoever reaches a Dask scheduler can run any program here: "
+            "give certificates (`tls: {ca: …, cert: …, key: …}`), or write `insecure: true` to let everybody in"
+        )
+        raise InputError(message)

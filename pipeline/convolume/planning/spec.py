@@ -304,12 +304,13 @@ def _put(node: Node, path: Path, value: Node) -> str:
 
 
 def _path_nodes(root: Node) -> Iterator[tuple[Path, Node]]:
-    """Yield the texts of a workflow that are paths: of the input, outputs, figures and kernel files."""
+    """Yield the texts that are paths: of the input, outputs, figures, kernel files and certificates."""
     patterns: tuple[tuple[str, ...], ...] = (
         ("input", "path"),
         ("outputs", "*", "path"),
         ("outputs", "*", "steps", "*", "*", "kernel"),
         ("figures", "*", "path"),
+        ("tls", "*"),
     )
     for pattern in patterns:
         for path, node in _matching(root, pattern, ()):

@@ -80,7 +80,9 @@ def open_source(path: str, options: SourceOptions | None = None) -> Source:
     path, options = _without_slash(path), options or SourceOptions()
     for member in _members_with("recognises"):
         if member.recognises(path):
-            return select(member.open_source(path, options), options)
+            source = select(member.open_source(path, options), options)
+            source.check_whole(Region.whole(source.info.shape))
+            return source
     if ":" not in path and not Path(path).exists():
         message = f"{path}: there is no such file or folder"
     else:

@@ -27,7 +27,8 @@ class SourceOptions:
     """What a user may say of an input beside its path.
 
     `axes` (such as ``"zyx"``) and `spacing` (one entry a space axis, or one for all, in `unit`) are for formats
-    that do not carry them, and win over what the file says. `channel` is a position or a name.
+    that do not carry them, and win over what the file says. `channel` is a position or a name. `missing` says of
+    formats of many files what one that is not there means: voxels of the fill value, or an error.
     """
 
     level: int = 0
@@ -37,6 +38,7 @@ class SourceOptions:
     axes: str | None = None
     spacing: tuple[float, ...] | None = None
     unit: str | None = None
+    missing: Literal["fill", "error"] = "fill"
 
 
 class Source(ABC):
@@ -67,6 +69,15 @@ class Source(ABC):
         """Do once, in the process that starts a run, what serves the reads of all others (unpack a file, say).
 
         It is no error to leave it out: the first read does it then.
+        """
+
+    def check_whole(self, region: Region) -> None:  # noqa: B027  # most formats are one file
+        """Refuse, before a run begins, a region of which files are missing, where that is an error.
+
+        Raises
+        ------
+        InputError
+            Says how many, and what to write where that is as it should be.
         """
 
     @abstractmethod

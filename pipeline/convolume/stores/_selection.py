@@ -88,6 +88,10 @@ class SelectedSource(Source):
         """Prepare the whole."""
         self.whole.prepare()
 
+    def check_whole(self, region: Region) -> None:
+        """Check a region of the box."""
+        self.whole.check_whole(region.shifted(self.box.start))
+
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region of the box."""
         return self.whole.read(region.shifted(self.box.start))

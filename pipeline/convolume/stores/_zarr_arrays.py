@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from convolume.errors import InputError, RunError
+from convolume.errors import InputError
+from convolume.stores._faults import fault
 from convolume.stores._zarr_metadata import ArrayLayout, read_layout
 
 if TYPE_CHECKING:
@@ -52,16 +53,14 @@ class ZarrArray:
         Raises
         ------
         RunError
-            A chunk is damaged or cannot be read.
+            A chunk is damaged or cannot be read; a `PassingError` where that may pass.
         """
         engine = self._engine()
         try:
             return engine.read(region.slices)
         except (ValueError, RuntimeError, OSError) as error:
-            message = (
-                f"{self.path}: voxels {region} cannot be read; the file is damaged, or not there any more ({error})"
-            )
-            raise RunError(message) from error
+            what = f"{self.path}: voxels {region} cannot be read"
+            raise fault(what, error, "the file is damaged, or not there any more") from error
 
     def write(self, region: Region, voxels: npt.NDArray[Any]) -> None:
         """Write voxels of the array's dtype to a region of whole shards.
@@ -69,14 +68,14 @@ class ZarrArray:
         Raises
         ------
         RunError
-            The file system refuses (full disk, no permission).
+            The file system refuses (full disk, no permission), for good or for now; see `convolume.errors`.
         """
         engine = self._engine()
         try:
             engine.write(region.slices, voxels)
         except (ValueError, RuntimeError, OSError) as error:
-            message = f"{self.path}: voxels {region} cannot be written; is the disk full? ({error})"
-            raise RunError(message) from error
+            what = f"{self.path}: voxels {region} cannot be written"
+            raise fault(what, error, "is the disk full?") from error
 
     def _engine(self) -> _Engine:
         return _opened(self.path, self.cache_bytes, self.io_threads, os.getpid(), _stamp(self.path))

@@ -18,7 +18,7 @@ from convolume.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ArrayLayout", "attributes", "digest", "node_kind", "read_layout", "write_group"]
+__all__ = ["ArrayLayout", "attributes", "digest", "document_of", "node_kind", "read_layout", "write_group"]
 
 METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
@@ -70,18 +70,26 @@ def read_layout(path: str) -> ArrayLayout:
     InputError
         It is no array, or its metadata are not understood.
     """
-    folder = Path(path)
-    v3 = folder / "zarr.json"
-    file = v3 if v3.is_file() else folder / ".zarray"
+    file = _array_file(path)
     if not file.is_file():
         message = f"{path}: there is no Zarr array"
         raise InputError(message)
     try:
-        layout = _layout_v3(_document(v3)) if file == v3 else _layout_v2(_document(file))
+        layout = _layout_v3(_document(file)) if file.name == "zarr.json" else _layout_v2(_document(file))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         message = f"{file}: this Zarr array's metadata are not understood ({type(error).__name__}: {error})"
         raise InputError(message) from error
     return layout
+
+
+def document_of(path: str) -> dict[str, Any]:
+    """Return the metadata document of an array that is there, v3 or v2."""
+    return _document(_array_file(path))
+
+
+def _array_file(path: str) -> Path:
+    v3 = Path(path, "zarr.json")
+    return v3 if v3.is_file() else Path(path, ".zarray")
 
 
 def _layout_v3(document: Mapping[str, Any]) -> ArrayLayout:

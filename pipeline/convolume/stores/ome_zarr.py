@@ -15,13 +15,14 @@ from convolume.errors import InputError, RunError
 from convolume.image import ImageInfo
 from convolume.regions import Region
 from convolume.stores._axes import check_dtype, with_options
+from convolume.stores._chunk_files import ChunkFiles
 from convolume.stores._interfaces import Sink, SinkOptions, Source, SourceOptions, Written
 from convolume.stores._layout import level_infos, write_unit
 from convolume.stores._ome_metadata import check_written, read_image, written_attributes
 from convolume.stores._paths import check_creatable
 from convolume.stores._zarr_arrays import ZarrArray, create_array
 from convolume.stores._zarr_files import WrittenArrays, remove_leftovers
-from convolume.stores._zarr_metadata import METADATA_FILES, ArrayLayout, node_kind, read_layout, write_group
+from convolume.stores._zarr_metadata import METADATA_FILES, ArrayLayout, attributes, node_kind, read_layout, write_group
 from convolume.stores.zarr import ZarrSource
 
 if TYPE_CHECKING:
@@ -61,7 +62,12 @@ def open_source(path: str, options: SourceOptions) -> Source:
         shards=layout.shards,
         channels=image.channels if len(image.channels) == channel_count else (),
     )
-    return ZarrSource(path, info, array_path)
+    # Our own outputs are whole when they open: what is missing there was all fill value.
+    is_ours = attributes(path).get("convolume", {}).get("finished") is True
+    is_strict = options.missing == "error" and not is_ours
+    return ZarrSource(
+        path, info, array_path, ChunkFiles.of(array_path, layout.shards or layout.chunks) if is_strict else None
+    )
 
 
 def create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink:

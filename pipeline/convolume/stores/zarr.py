@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from convolume.image import Axis, ImageInfo
 from convolume.stores._axes import KINDS, check_dtype, check_one_level, named_axes, with_options
+from convolume.stores._chunk_files import ChunkFiles
 from convolume.stores._interfaces import Source, SourceOptions
 from convolume.stores._zarr_arrays import ZarrArray
 from convolume.stores._zarr_metadata import attributes, digest, node_kind, read_layout
@@ -43,7 +44,8 @@ def open_source(path: str, options: SourceOptions) -> Source:
     if unknown:
         taken = "".join(axis.name for axis in info.axes)
         info = info.with_(notes=(f"{path}: its dimensions are named {', '.join(names)}; {taken} are taken",))
-    return ZarrSource(path, info, path)
+    files = ChunkFiles.of(path, layout.shards or layout.chunks) if options.missing == "error" else None
+    return ZarrSource(path, info, path, files)
 
 
 def _dimension_names(path: str, layout: ArrayLayout) -> tuple[str, ...]:
@@ -68,12 +70,20 @@ class ZarrSource(Source):
         The image.
     array_path : str
         The array's folder.
+    files : ChunkFiles, optional
+        Files that must be there; where none are given, those that are missing are fill value.
     """
 
-    def __init__(self, path: str, info: ImageInfo, array_path: str) -> None:
+    def __init__(self, path: str, info: ImageInfo, array_path: str, files: ChunkFiles | None = None) -> None:
         self.path = path
         self.info = info
         self.array_path = array_path
+        self.files = files
+
+    def check_whole(self, region: Region) -> None:
+        """Refuse an image of which files are missing."""
+        if self.files is not None:
+            self.files.check_before(self.path, region)
 
     @property
     def decoded_chunks(self) -> tuple[tuple[int, int], ...]:
@@ -82,7 +92,10 @@ class ZarrSource(Source):
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region."""
-        return ZarrArray(self.array_path, self.cache_bytes, self.io_threads).read(region)
+        voxels = ZarrArray(self.array_path, self.cache_bytes, self.io_threads).read(region)
+        if self.files is not None:
+            self.files.check_read(region)
+        return voxels
 
     def identity(self) -> str:
         """Return a digest of the metadata files."""

@@ -29,7 +29,7 @@ from convolume.devices.opencl._tile import Limits, TileJob, tile_of
 from convolume.devices.opencl._variants import Variants
 from convolume.devices.opencl._views import along_rows
 from convolume.devices.opencl._walk import WalkJob, walks_of
-from convolume.errors import DeviceError
+from convolume.errors import DeviceError, DeviceMemoryError
 from convolume.layouts import row_axis
 from convolume.numerics import Precision, working_dtype
 
@@ -272,7 +272,7 @@ class OpenCLDevice(Device):
                 f"{self.info.name} gives at most {state.max_allocation_bytes} bytes at once, and the smallest part "
                 f"of {source.shape} {source.dtype} voxels takes {needed}: take another device or smaller blocks"
             )
-            raise DeviceError(message)
+            raise DeviceMemoryError(message)
         # Too large for one allocation: two halves, which overlap in the source by the stencil.
         half, reach = target.shape[axis] // 2, stencil.shape[axis] - 1
         before = (slice(None),) * axis

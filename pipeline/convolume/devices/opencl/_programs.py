@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyopencl as cl
 
 from convolume.devices.opencl._jobs import Job, render
-from convolume.errors import DeviceError
+from convolume.errors import DeviceError, DeviceLostError, DeviceMemoryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Programs", "own_errors"]
 
+# What drivers answer where memory is short: NVIDIA's say "out of resources" when a launch finds none.
+_MEMORY_CODES = {
+    cl.status_code.MEM_OBJECT_ALLOCATION_FAILURE,
+    cl.status_code.OUT_OF_RESOURCES,
+    cl.status_code.OUT_OF_HOST_MEMORY,
+    cl.status_code.INVALID_BUFFER_SIZE,
+}
+# And where the device, or the context that the driver gave up, is gone; -9999 is NVIDIA's for an illegal access.
+_LOST_CODES = {
+    cl.status_code.DEVICE_NOT_AVAILABLE,
+    cl.status_code.INVALID_DEVICE,
+    cl.status_code.INVALID_CONTEXT,
+    cl.status_code.INVALID_COMMAND_QUEUE,
+    -9999,
+}
 # Filters of warnings belong to the whole process, so one program is built at a time.
 _BUILDING = threading.Lock()
 
@@ -30,7 +45,13 @@ def own_errors(info: DeviceInfo, doing: str, advice: str) -> Iterator[None]:
         yield
     except (cl.Error, MemoryError) as error:
         message = f"{info.name} ({info.platform}) could not {doing}: {_first_lines(error)}; {advice}"
-        raise DeviceError(message) from None
+        raise _kind_of(error)(message) from None
+
+
+def _kind_of(error: BaseException) -> type[DeviceError]:
+    if isinstance(error, MemoryError) or error.code in _MEMORY_CODES:  # type: ignore[attr-defined]  # cl.Error's
+        return DeviceMemoryError
+    return DeviceLostError if error.code in _LOST_CODES else DeviceError  # type: ignore[attr-defined]  # cl.Error's
 
 
 def _first_lines(error: BaseException) -> str:

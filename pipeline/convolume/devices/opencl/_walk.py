@@ -13,7 +13,6 @@ from convolume.boundary import OUTSIDE, longest_run
 from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, outer_axes, pitches, vector_width
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 from convolume.devices.opencl._means import mean_numbers, raised_inverse
-from convolume.devices.opencl._variants import BYTES_WITH_32_REGISTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ Indices = npt.NDArray[np.intp]
 # Rows that a work item owns.
 COUNTS = (1, 2, 4, 8)
 # Outputs and vectors whose sums are kept in registers, 32 or 16.
+BYTES_WITH_32_REGISTERS = 64
 WIDE_SHAPE, NARROW_SHAPE = (8, 1), (4, 2)
 # Passes before the one along x, and whether that one is missing.
 WALKS = ((1, False), (2, False), (2, True))
