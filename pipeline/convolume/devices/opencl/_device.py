@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
+from convolume.arrays import new_array
 from convolume.devices import Device, HeldVoxels, Pass
 from convolume.devices._transform import Transform
 from convolume.devices.opencl import _memory
 from convolume.devices.opencl._anywhere import anywhere_job
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
+from convolume.devices.opencl._box import BoxJob, box_walks
 from convolume.devices.opencl._discovery import find, shares_memory, takes_system_pointers, traits_of
 from convolume.devices.opencl._jobs import Job, Numbers, Traits, render
 from convolume.devices.opencl._programs import Programs, own_errors
@@ -55,6 +57,8 @@ CALLS_COUNTED_ON = 8
 WALKED_VOXELS = 2**23
 # Extents from which programs do not change with the image: no fewer rows, and vectors to fill them.
 MANY_ROWS, WIDE = 8, 256
+# Room between two passes that a thread keeps for the next call.
+MOST_KEPT_BYTES = 64 * 1024 * 1024
 # A walk saves passes through memory: each takes as long as about so many multiply-adds a voxel.
 SUMS_SAVED_A_PASS = 20
 
@@ -173,13 +177,13 @@ class OpenCLDevice(Device):
         source, target = _memory.readable(voxels), _memory.writable(out, numbers.sum)
         if max(state.memory.needed_bytes(array) for array in (source, target)) > state.max_allocation_bytes:
             return False
-        if len(passes) == 1:
-            launches = self._strips(state, passes[0], source, target, numbers)
         # What passes between two steps is read by the next as if it were an image.
-        elif numbers.target == out.dtype.name and working_dtype(out.dtype, precision).name == numbers.sum:
+        is_alike = numbers.target == out.dtype.name and working_dtype(out.dtype, precision).name == numbers.sum
+        launches = self._boxes(state, passes, source, target, numbers) if is_alike else []
+        if len(passes) == 1 and not launches:
+            launches = self._strips(state, passes[0], source, target, numbers)
+        elif is_alike and not launches:
             launches = self._walks(state, passes, source, target, numbers)
-        else:
-            return False
         for launch in launches:
             state.run(launch)
         _memory.deliver(target, out)
@@ -204,13 +208,24 @@ class OpenCLDevice(Device):
         units = self.info.compute_units
         return [Launch(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=units)) for walk in walks]
 
+    def _boxes(
+        self, state: _State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
+    ) -> list[Launch]:
+        walks = box_walks(source, passes, target, numbers, (state.traits, state.local_bytes), state.room)
+        saved = target.size * len(passes) * SUMS_SAVED_A_PASS
+        to_compile = sum(job.unrolled_sums for job in {walk.job for walk in walks})
+        if not walks or not state.pays(walks[0].job, saved, self._specialise_from * to_compile):
+            return []
+        units = self.info.compute_units
+        return [Launch(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=units)) for walk in walks]
+
     def prepared(self) -> OpenCLDevice:
         """Return this device, with a program for every stencil at once."""
         return OpenCLDevice(self.info, specialise_from=0)
 
     def prepares(self, stencils: Sequence[Stencil], voxels: int) -> bool:
         """Say whether so many voxels of output are reason enough for a program that is made for these passes."""
-        if len(stencils) > 1:
+        if len(stencils) > 1 or stencils[0].adds_by_halves(exact=False):
             return CALLS_COUNTED_ON * voxels >= WALKED_VOXELS
         (stencil,) = stencils
         numbers = Numbers("float32", "float32", "float32", exact=False)
@@ -342,7 +357,7 @@ class _State:
         self.programs = Programs(self._context, info)
         self._of_thread = threading.local()
         self._limits = _limits_of(device)
-        self._work: Counter[StripJob | WalkJob | TileJob] = Counter()
+        self._work: Counter[StripJob | WalkJob | BoxJob | TileJob] = Counter()
 
     @property
     def residence(self) -> Residence:
@@ -362,7 +377,16 @@ class _State:
             self._of_thread.fourier = Fourier(self._queue())
         return cast("Fourier", self._of_thread.fourier)
 
-    def pays(self, job: StripJob | WalkJob | TileJob, sums: int, threshold: int) -> bool:
+    def room(self, number: int, voxels: int, dtype: np.dtype[Any]) -> Array:
+        """Return an array of this thread for what lies between two passes, the same one for a number where it fits."""
+        if voxels * dtype.itemsize > MOST_KEPT_BYTES:
+            return new_array((voxels,), dtype)
+        rooms: dict[int, Array] = self._of_thread.__dict__.setdefault("rooms", {})
+        if number not in rooms or rooms[number].nbytes < voxels * dtype.itemsize:
+            rooms[number] = new_array((voxels * dtype.itemsize,), np.dtype(np.uint8))
+        return rooms[number][: voxels * dtype.itemsize].view(dtype)
+
+    def pays(self, job: StripJob | WalkJob | BoxJob | TileJob, sums: int, threshold: int) -> bool:
         """Say whether enough is, or was, asked of a job for a program of its own."""
         self._work[job] += sums
         return self._work[job] >= threshold

@@ -165,7 +165,8 @@ def strip_job(
 ) -> StripJob | None:
     """Return the job for a pass; None where no program of its own serves."""
     stencil = step.stencil
-    if not traits.on_cpu or out.shape[-1] < LEAST_VECTOR or out.ndim == 1 or stencil.by_lines or not stencil.tap_count:
+    has_own_order = stencil.by_lines or stencil.adds_by_halves(exact=numbers.exact)
+    if not traits.on_cpu or out.shape[-1] < LEAST_VECTOR or out.ndim == 1 or has_own_order or not stencil.tap_count:
         return None
     if any(is_lost(places, step.cval, source.dtype, numbers) for places in step.places):
         return None

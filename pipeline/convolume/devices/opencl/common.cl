@@ -70,6 +70,22 @@ inline {{ long_vector }} all_in_register({{ long_vector }} sums) {
 #define TO_TARGETS(sums) convert_{{ target_vector }}(sums)
 {% endif %}
 
+// The sum of a box by halves: sums of 1, 2, 4 … neighbours wait until one as long comes; `part(i)` is voxel i.
+#define SUM_BY_HALVES(type, sum, count, part) {             \
+        type waiting[32];                                   \
+        int top = 0;                                        \
+        for (int i = 0; i < (count); i++) {                 \
+            type longer = part(i);                          \
+            for (int length = i; length & 1; length >>= 1)  \
+                longer = waiting[--top] + longer;           \
+            waiting[top++] = longer;                        \
+        }                                                   \
+        sum = waiting[0];                                   \
+        for (int i = 1; i < top; i++)                       \
+            sum += waiting[i];                              \
+        sum += 0;                                           \
+    }
+
 // Move both pointers to the beginning of a row. `axes` holds, for each outer axis from the innermost,
 // its extent, its pitch in the source and its pitch in the target, in elements.
 inline void find_row(long row, int axis_count, __global const long *axes, long *source, long *target) {

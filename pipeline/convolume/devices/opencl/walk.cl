@@ -20,8 +20,6 @@
 #define AHEAD_A(i) PREFETCH(from + rows[i] + pitch_b, 2)
 #define AHEAD_B(i)
 
-{# What a pass gives: its sums, or means of whole numbers. #}
-{% macro given(name, o, v) %}sum{{ o }}_{{ v }}{{ " * scale_" ~ name if job.takes_means }}{% endmacro %}
 {% macro no_sums(count) %}
 {% for o in range(count) %}
 sums_t {% for v in range(job.vectors) %}sum{{ o }}_{{ v }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
@@ -84,10 +82,6 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     const int start = (long)depth * get_global_id(1) / get_global_size(1);
     const int stop = (long)depth * (get_global_id(1) + 1) / get_global_size(1);
     __global const sum_t *weights_a = weights, *weights_b = weights + extent_a, *weights_x = weights_b + extent_b;
-{% if job.takes_means %}
-    __global const sum_t *scales = weights_x + extent_x;
-    const sum_t scale_a = scales[0], scale_b = scales[1], scale_x = scales[2];
-{% endif %}
     __global const long *places_b = places + height + extent_a - 1;
     __global const long *ends = places_b + depth + extent_b - 1;
     const int slot_size = {{ job.rows }} * row_pitch;
@@ -113,7 +107,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
 {% for o in range(job.rows_at_once) %}
 {% for v in range(job.vectors) %}
-                    STORE_LOCAL(slot + (r + {{ o }}) * row_pitch + x + {{ v * width }}, {{ given("a", o, v) if job.a else "LOAD(from + " ~ v * width ~ ")" }});
+                    STORE_LOCAL(slot + (r + {{ o }}) * row_pitch + x + {{ v * width }}, {{ "sum" ~ o ~ "_" ~ v if job.a else "LOAD(from + " ~ v * width ~ ")" }});
 {% endfor %}
 {% endfor %}
                 }
@@ -130,9 +124,9 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
 {% if job.x %}
-                STORE_LOCAL(lines + {{ o }} * line_pitch + ends_before + x + {{ v * width }}, {{ given("b", o, v) }});
+                STORE_LOCAL(lines + {{ o }} * line_pitch + ends_before + x + {{ v * width }}, sum{{ o }}_{{ v }});
 {% else %}
-                STORE_LAST(to + {{ o }} * target_b + x + {{ v * width }}, {{ given("b", o, v) }});
+                STORE_LAST(to + {{ o }} * target_b + x + {{ v * width }}, sum{{ o }}_{{ v }});
 {% endif %}
 {% endfor %}
 {% endfor %}
@@ -157,7 +151,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
-                STORE_LAST(to + {{ o }} * target_b + x + {{ v * width }}, {{ given("x", o, v) }});
+                STORE_LAST(to + {{ o }} * target_b + x + {{ v * width }}, sum{{ o }}_{{ v }});
 {% endfor %}
 {% endfor %}
             }
