@@ -13,7 +13,7 @@ from tests.devices.opencl.comparison import Serving, Stepwise, check_bits, check
 
 from convolume.boundary import BoundaryMode
 from convolume.devices import numpy as numpy_device
-from convolume.devices.opencl import _box, _device, available
+from convolume.devices.opencl import _box, _state, available
 from convolume.devices.opencl._box import BoxJob
 from convolume.devices.opencl._jobs import Numbers, render
 from convolume.execution.in_memory import filter_array
@@ -138,7 +138,7 @@ def test_bits_do_not_depend_on_slabs_and_tiles(
     serving: Serving, stepwise: Stepwise, monkeypatch: pytest.MonkeyPatch, ring_bytes: int
 ) -> None:
     """Slabs of planes between two passes, in room that is kept or not; tiles of columns whose rings fit."""
-    monkeypatch.setattr(_device, "MOST_KEPT_BYTES", 50_000)
+    monkeypatch.setattr(_state, "MOST_KEPT_BYTES", 50_000)
     monkeypatch.setattr(_box, "SLAB_BYTES", 1)
     monkeypatch.setattr(_box, "RING_BYTES", 1)
     monkeypatch.setattr(_box, "MOST_RING_BYTES", ring_bytes)

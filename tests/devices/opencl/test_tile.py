@@ -14,7 +14,7 @@ from convolume.boundary import BoundaryMode
 from convolume.devices import Pass
 from convolume.devices.numpy import NumpyDevice
 from convolume.devices.numpy import available as numpy_devices
-from convolume.devices.opencl import _device, available, rendered_source
+from convolume.devices.opencl import _state, available, rendered_source
 from convolume.devices.opencl._jobs import Numbers, Traits
 from convolume.devices.opencl._resident import Resident
 from convolume.devices.opencl._tile import LOCAL_BYTES, SUM_REGISTERS, Limits, TileJob, tile_of
@@ -218,7 +218,7 @@ def test_what_gets_none(extents: tuple[int, ...], weights: Array | None) -> None
 )
 def test_source_is_that_of_a_gpu(monkeypatch: pytest.MonkeyPatch, kernel: Array, line: str) -> None:
     """What is shown is what runs there."""
-    monkeypatch.setattr(_device, "traits_of", lambda _: Traits(on_cpu=False, vector_bytes=16, loose_pointers=False))
+    monkeypatch.setattr(_state, "traits_of", lambda _: Traits(on_cpu=False, vector_bytes=16, loose_pointers=False))
     shape = (9,) * kernel.ndim
     source = rendered_source(available()[0], Stencil.correlate(kernel), shape, ("uint8", "float32"), Precision.SINGLE)
     assert line in source

@@ -8,9 +8,9 @@ import pyopencl as cl
 import pytest
 
 from convolume.devices.opencl import _discovery, available
-from convolume.devices.opencl._device import _memory_of
 from convolume.devices.opencl._discovery import find, traits_of
 from convolume.devices.opencl._memory import HostPointers, SystemPointers, Uploads
+from convolume.devices.opencl._state import _memory_of
 from convolume.devices.opencl._vectors import compiled_vector_bytes
 
 

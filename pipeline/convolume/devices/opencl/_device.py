@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyopencl as cl
 
-from convolume.arrays import new_array
 from convolume.devices import Device, HeldVoxels, Pass
 from convolume.devices._transform import Transform
 from convolume.devices.opencl import _memory
 from convolume.devices.opencl._anywhere import anywhere_job
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
-from convolume.devices.opencl._box import BoxJob, box_walks
-from convolume.devices.opencl._discovery import find, shares_memory, takes_system_pointers, traits_of
-from convolume.devices.opencl._jobs import Job, Numbers, Traits, render
-from convolume.devices.opencl._programs import Programs, own_errors
-from convolume.devices.opencl._resident import Residence, Resident, Terms
+from convolume.devices.opencl._box import box_walks
+from convolume.devices.opencl._jobs import Numbers, Traits, render
+from convolume.devices.opencl._resident import Resident, Terms
+from convolume.devices.opencl._state import Launch, State
 from convolume.devices.opencl._strip import StripJob, strip_arguments, strip_job
-from convolume.devices.opencl._tile import Limits, TileJob, tile_of
-from convolume.devices.opencl._variants import Variants
+from convolume.devices.opencl._tile import tile_of
 from convolume.devices.opencl._views import along_rows
-from convolume.devices.opencl._walk import WalkJob, walks_of
+from convolume.devices.opencl._walk import walks_of
 from convolume.errors import DeviceError, DeviceMemoryError
 from convolume.layouts import row_axis
 from convolume.numerics import Precision, working_dtype
@@ -39,8 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from convolume.devices import Voxels
-    from convolume.devices.opencl._arrangement import Arguments
-    from convolume.devices.opencl._fourier import Fourier
+    from convolume.devices.opencl._variants import Variants
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
 
@@ -57,8 +50,6 @@ CALLS_COUNTED_ON = 8
 WALKED_VOXELS = 2**23
 # Extents from which programs do not change with the image: no fewer rows, and vectors to fill them.
 MANY_ROWS, WIDE = 8, 256
-# Room between two passes that a thread keeps for the next call.
-MOST_KEPT_BYTES = 64 * 1024 * 1024
 # A walk saves passes through memory: each takes as long as about so many multiply-adds a voxel.
 SUMS_SAVED_A_PASS = 20
 
@@ -86,7 +77,7 @@ class OpenCLDevice(Device):
     ) -> None:
         self.info = info
         self._specialise_from, self._variants = specialise_from, variants
-        self._state: _State | None = None
+        self._state: State | None = None
         self._open = threading.Lock()
 
     def correlate(self, padded: Array, stencil: Stencil, out: Array, precision: Precision) -> None:
@@ -164,7 +155,7 @@ class OpenCLDevice(Device):
         return True
 
     @staticmethod
-    def _can_hold(state: _State, voxels: Array, dtype: np.dtype[Any]) -> bool:
+    def _can_hold(state: State, voxels: Array, dtype: np.dtype[Any]) -> bool:
         largest_bytes = voxels.size * max(voxels.itemsize, dtype.itemsize)
         return 0 < largest_bytes <= state.max_allocation_bytes and voxels.dtype.kind != "c"
 
@@ -189,7 +180,7 @@ class OpenCLDevice(Device):
         _memory.deliver(target, out)
         return bool(launches)
 
-    def _strips(self, state: _State, step: Pass, source: Array, target: Array, numbers: Numbers) -> list[Launch]:
+    def _strips(self, state: State, step: Pass, source: Array, target: Array, numbers: Numbers) -> list[Launch]:
         variant = state.variants.best(step.stencil, numbers)
         job = strip_job(step, source, target, numbers, state.traits, variant)
         sums = step.stencil.tap_count * target.size
@@ -199,7 +190,7 @@ class OpenCLDevice(Device):
         return [Launch(job, source, target, arrange)]
 
     def _walks(
-        self, state: _State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
+        self, state: State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
     ) -> list[Launch]:
         walks = walks_of(source, passes, target, numbers, (state.traits, state.local_bytes))
         saved = target.size * len(passes) * SUMS_SAVED_A_PASS
@@ -209,7 +200,7 @@ class OpenCLDevice(Device):
         return [Launch(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=units)) for walk in walks]
 
     def _boxes(
-        self, state: _State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
+        self, state: State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
     ) -> list[Launch]:
         walks = box_walks(source, passes, target, numbers, (state.traits, state.local_bytes), state.room)
         saved = target.size * len(passes) * SUMS_SAVED_A_PASS
@@ -243,15 +234,14 @@ class OpenCLDevice(Device):
     ) -> str:
         """Return the source of the program for a stencil; the specialised one where there is one."""
         numbers = self._numbers(np.dtype(dtypes[0]), np.dtype(dtypes[1]), precision)
-        device = find(self.info.identifier)
-        traits = traits_of(device)
-        if not traits.on_cpu:
+        state = self._opened()
+        if not state.traits.on_cpu:
             source = np.empty(stencil.halo.outer(shape), dtypes[0])
             step = _as_it_lies(stencil, source)
-            tile = tile_of(source, [step], np.empty(shape, dtypes[1]), numbers, _limits_of(device))
+            tile = tile_of(source, [step], np.empty(shape, dtypes[1]), numbers, state.limits)
             return render(tile.job if tile else anywhere_job(step, numbers))
-        special = _special_job(stencil, shape, numbers, traits, Variants.recalled(self.info, traits))
-        return render(special or generic_job(stencil, numbers, traits))
+        special = _special_job(stencil, shape, numbers, state.traits, state.variants)
+        return render(special or generic_job(stencil, numbers, state.traits))
 
     def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
         expected = stencil.halo.inner(padded.shape) if stencil.ndim == padded.ndim else None
@@ -295,26 +285,16 @@ class OpenCLDevice(Device):
             part = source[(*before, slice(first, stop + reach))]
             self._correlate_parts(part, stencil, target[(*before, slice(first, stop))], numbers)
 
-    def _generic(self, state: _State, stencil: Stencil, source: Array, target: Array, numbers: Numbers) -> Launch:
+    def _generic(self, state: State, stencil: Stencil, source: Array, target: Array, numbers: Numbers) -> Launch:
         job = generic_job(stencil, numbers, state.traits)
         return Launch(job, source, target, partial(generic_arguments, stencil=stencil, job=job))
 
-    def _opened(self) -> _State:
+    def _opened(self) -> State:
         # A context does not survive a fork: a child asks anew, and is refused where it would hang.
         with self._open:
             if self._state is None or self._state.process != os.getpid():
-                self._state = _State(self.info, self._variants)
+                self._state = State(self.info, self._variants)
             return self._state
-
-
-@dataclass(frozen=True)
-class Launch:
-    """A program that is to run: its job, what it reads and writes, and what it is called with."""
-
-    job: Job
-    source: Array
-    target: Array
-    arrange: Callable[[Array, Array], Arguments]
 
 
 def _special_job(
@@ -328,105 +308,3 @@ def _special_job(
 def _as_it_lies(stencil: Stencil, padded: Array) -> Pass:
     """Return the pass over voxels that have their halo already."""
     return Pass(stencil, tuple(map(np.arange, padded.shape)), 0.0)
-
-
-def _limits_of(device: cl.Device) -> Limits:
-    return Limits(int(device.local_mem_size), int(device.max_work_group_size), int(device.max_compute_units))
-
-
-def _memory_of(device: cl.Device) -> _memory.Memory:
-    if not shares_memory(device):
-        return _memory.Uploads()
-    return _memory.SystemPointers() if takes_system_pointers(device) else _memory.HostPointers()
-
-
-class _State:
-    """What is opened for a device in one process."""
-
-    def __init__(self, info: DeviceInfo, variants: Variants | None) -> None:
-        device = find(info.identifier)
-        self.process = os.getpid()
-        self.info, self.traits = info, traits_of(device)
-        self.variants = variants or Variants.recalled(info, self.traits)
-        self.memory = _memory_of(device)
-        # What PoCL allows changes from process to process.
-        self.max_allocation_bytes = min(info.max_allocation_bytes, int(device.max_mem_alloc_size))
-        self.local_bytes = int(device.local_mem_size)
-        with own_errors(info, "be opened", "is another process using it alone?"):
-            self._context = cl.Context([device])
-        self.programs = Programs(self._context, info)
-        self._of_thread = threading.local()
-        self._limits = _limits_of(device)
-        self._work: Counter[StripJob | WalkJob | BoxJob | TileJob] = Counter()
-
-    @property
-    def residence(self) -> Residence:
-        """Side of this thread, on a device with memory of its own."""
-        if not hasattr(self._of_thread, "residence"):
-            self._of_thread.residence = Residence(self._queue(), self.programs, self.info, self._limits)
-        residence: Residence = self._of_thread.residence
-        return residence
-
-    @property
-    def fourier(self) -> Fourier:
-        """Transforms of this thread, on a device with memory of its own."""
-        if not hasattr(self._of_thread, "fourier"):
-            # scipy.fft and pyopencl.array take long to load: not before something is transformed.
-            from convolume.devices.opencl._fourier import Fourier  # noqa: PLC0415
-
-            self._of_thread.fourier = Fourier(self._queue())
-        return cast("Fourier", self._of_thread.fourier)
-
-    def room(self, number: int, voxels: int, dtype: np.dtype[Any]) -> Array:
-        """Return an array of this thread for what lies between two passes, the same one for a number where it fits."""
-        if voxels * dtype.itemsize > MOST_KEPT_BYTES:
-            return new_array((voxels,), dtype)
-        rooms: dict[int, Array] = self._of_thread.__dict__.setdefault("rooms", {})
-        if number not in rooms or rooms[number].nbytes < voxels * dtype.itemsize:
-            rooms[number] = new_array((voxels * dtype.itemsize,), np.dtype(np.uint8))
-        return rooms[number][: voxels * dtype.itemsize].view(dtype)
-
-    def pays(self, job: StripJob | WalkJob | BoxJob | TileJob, sums: int, threshold: int) -> bool:
-        """Say whether enough is, or was, asked of a job for a program of its own."""
-        self._work[job] += sums
-        return self._work[job] >= threshold
-
-    def run(self, launch: Launch) -> None:
-        """Run a job's program; the result is in the target when it returns."""
-        job, source, target = launch.job, launch.source, launch.target
-        sizes = f"{source.shape} {source.dtype} voxels to {target.shape} {target.dtype}"
-        advice = "take smaller blocks or another device"
-        kernel = self.programs.kernel(job)
-        with own_errors(self.info, f"correlate {sizes}", advice):
-            queue = self._queue()
-            dense_source, source_buffer = self.memory.source(queue, source)
-            dense_target, target_buffer = self.memory.target(queue, target)
-            call = launch.arrange(dense_source, dense_target)
-            buffers = [self._constant(values) for values in call.tables]
-            scratch = []
-            if call.scratch_bytes:
-                scratch.append(cl.Buffer(self._context, cl.mem_flags.READ_WRITE, call.scratch_bytes))
-            kernel(
-                queue,
-                call.global_size,
-                (1,) * len(call.global_size) if job.on_cpu else None,
-                source_buffer,
-                target_buffer,
-                *buffers,
-                *call.numbers,
-                *scratch,
-            )
-            self.memory.collect(queue, dense_target, target_buffer)
-        _memory.deliver(dense_target, target)
-
-    def _constant(self, values: Array) -> cl.Buffer:
-        filled = values if values.size else np.zeros(1, dtype=values.dtype)
-        return cl.Buffer(
-            self._context, cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR, hostbuf=np.ascontiguousarray(filled)
-        )
-
-    def _queue(self) -> cl.CommandQueue:
-        if not hasattr(self._of_thread, "queue"):
-            self._of_thread.queue = cl.CommandQueue(self._context)
-        queue: cl.CommandQueue = self._of_thread.queue
-        return queue
