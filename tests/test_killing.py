@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,8 +39,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are f
 GRID = BlockGrid((64, 192, 192), (16, 32, 32))
 OUTPUTS = ("smooth", "copy")
 WORKERS = 2
-# Runs take two to four seconds from their start on two cores; most of the first two pass before the first block.
-LATEST_S = 4.0
+# Runs take three to five seconds on two cores; the first two or three pass before the first block.
+LATEST_S = 5.0
+SHARE_AMONG_BLOCKS, LATEST_BLOCK_S = 0.8, 0.7
+KINDS = (*["client"] * 3, *["worker"] * 2, *["ghost"] * 2, "paused worker", "paused client")
+# A worker of a killed client wakes so long after the next attempt began, which takes longer.
+WAKE_S = 3.0
 PATIENCE_S = 60.0
 LEFTOVERS = (".__lock", ".partial", ".part")
 
@@ -56,7 +61,7 @@ def write_workflow(folder: Path, where: Path) -> Path:
     outputs: dict[str, Any] = {
         name: {"path": str(folder / f"{name}.ome.zarr"), "chunks": list(GRID.block_shape)} for name in OUTPUTS
     }
-    outputs["smooth"]["steps"] = [{"gaussian": {"sigma": 2}}]
+    outputs["smooth"]["steps"] = [{"gaussian": {"sigma": 4}}]
     values = {"input": {"path": str(where / "in.ome.zarr")}, "block": list(GRID.block_shape), "outputs": outputs}
     file = folder / "w.yaml"
     file.write_text(json.dumps(values))
@@ -126,6 +131,11 @@ class Attempt:
                 found.append(int(folder.name))
         return sorted(found)
 
+    def wait_for_blocks(self) -> None:
+        """Wait until blocks are handed out, or the attempt is over."""
+        while self.process.poll() is None and "filter: " not in self.said.read_text():
+            time.sleep(0.01)
+
     def end(self) -> str:
         """Return what it said, when all of its processes are gone; what was stopped stays stopped."""
         try:
@@ -175,9 +185,13 @@ class Siege:
         return {(int(file.parts[-3]), int(file.parts[-2]), int(file.name.partition(".")[0])) for file in files}
 
     def disturb(self, attempt: Attempt) -> None:
-        """Kill or stop one process, at a moment from the start of the attempt to beyond its usual end."""
-        time.sleep(self.draw.uniform(0.2, LATEST_S))
-        kind = self.draw.choice(["client", "client", "worker", "worker", "paused worker", "paused client", "ghost"])
+        """Kill or stop one process: at any moment from the start of the attempt, or while blocks are under way."""
+        if self.draw.random() < SHARE_AMONG_BLOCKS:
+            attempt.wait_for_blocks()
+            time.sleep(self.draw.uniform(0, LATEST_BLOCK_S))
+        else:
+            time.sleep(self.draw.uniform(0.2, LATEST_S))
+        kind = self.draw.choice(KINDS)
         pause_s, which, workers = self.draw.uniform(0, 1), self.draw.randrange(WORKERS), attempt.workers()
         victim = workers[which % len(workers)] if workers and "client" not in kind else attempt.process.pid
         if "paused" in kind:
@@ -200,10 +214,13 @@ class Siege:
             done = set.intersection(*before.values())
             attempt, ghosts = Attempt.start(workflow), self.ghosts
             self.ghosts = []
+            wakings = [Timer(self.draw.uniform(0, WAKE_S), send, (ghost, signal.SIGCONT)) for ghost in ghosts]
+            for waking in wakings:
+                waking.start()
             if is_disturbed := self.kills < most_kills:
                 self.disturb(attempt)
-            for ghost in ghosts:
-                send(ghost, signal.SIGCONT)
+            for waking in wakings:
+                waking.join()
             output = attempt.end()
             # A worker that is killed while it starts ends the attempt, and so does a kill of the client.
             assert attempt.process.returncode in ({0, 3, -signal.SIGKILL} if is_disturbed else {0}), output

@@ -167,11 +167,13 @@ class Undertaking:
 
     def close(self) -> None:
         """Say that the run is over: every output is whole."""
-        for name, journal in self.journals.items():
-            replace(self.files[name], state="finished").write(journal.folder)
+        # Killed anywhere in between, the run is still unfinished, and the next attempt does this again.
         for journal in self.journals.values():
             if journal.claim is not None:
                 journal.claim.forget()
+        for name, journal in self.journals.items():
+            self.prepared.sinks[name].remove_leftovers()
+            replace(self.files[name], state="finished").write(journal.folder)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import socket
 import time
 import zlib
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from convolume.execution.patience import patiently
 from convolume.records import BlockRecord
 from convolume.regions import BlockGrid, Region
 
@@ -239,7 +241,8 @@ def leave_marks(
     """Mark a block of the image as done in the journal of every output that has one; its data are written."""
     for journal, voxels in zip(journals, results, strict=False):
         if journal is not None:
-            journal.mark(0, record.index, region, voxels, record)
+            mark = partial(journal.mark, 0, record.index, region, voxels, record)
+            patiently(journal.folder, "a mark cannot be left", mark)
 
 
 def voxel_digest(voxels: npt.NDArray[Any]) -> int:

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 import psutil
 
-from convolume.errors import InputError, RunError
+from convolume.errors import InputError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,12 +111,13 @@ class Claim:
 
         Raises
         ------
-        RunError
+        StorageError
             The output belongs to another run, or to none any more.
         """
         if not self.is_held():
             message = f"{self.output}: another run has taken it over, and this one leaves it alone"
-            raise RunError(message)
+            # Whatever else this run tries will fail too.
+            raise StorageError(message)
 
     def beat(self) -> None:
         """Give a sign of life to those who cannot see this process."""

@@ -105,14 +105,14 @@ def write_level_block(pyramid: Pyramid, level: int, index: tuple[int, ...], regi
     above, factors = sink.levels[level - 1].shape, _factors(sink, level)
     start = tuple(a * f for a, f in zip(region.start, factors, strict=True))
     stop = tuple(min(b * f, n) for b, f, n in zip(region.stop, factors, above, strict=True))
-    above_it = Region(start, stop)
+    above_it, journal = Region(start, stop), pyramid.journal
     with errors_at(f"{sink.path}, pyramid level {level} at {region}"):
         finer = patiently(sink.path, f"voxels {above_it} cannot be read", lambda: sink.read(level - 1, above_it))
         means = block_mean(finer, factors)
-        check_claims([pyramid.journal])
+        check_claims([journal])
         written = patiently(sink.path, f"voxels {region} cannot be written", lambda: sink.write(level, region, means))
-        if pyramid.journal is not None:
-            pyramid.journal.mark(level, index, region, means)
+        if journal is not None:
+            patiently(journal.folder, "a mark cannot be left", lambda: journal.mark(level, index, region, means))
     return written
 
 

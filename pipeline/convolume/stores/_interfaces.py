@@ -134,6 +134,9 @@ class Sink(ABC):
     def remove(self) -> None:  # noqa: B027  # what is in memory is replaced by `create`
         """Take away what is there, in one step: whoever looks sees all of it or nothing."""
 
+    def remove_leftovers(self) -> None:  # noqa: B027  # not every format has any
+        """Remove what a killed process had not written to its end."""
+
     @abstractmethod
     def check(self) -> None:
         """Refuse, before anything is written, what could not be created (it exists, no permission).

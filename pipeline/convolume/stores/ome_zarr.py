@@ -150,7 +150,7 @@ class OmeZarrSink(Sink):
         """Make the empty arrays, in a group that says it is not finished; they appear together."""
         self.check()
         if self.options.if_exists == "resume" and self.exists:
-            remove_leftovers(self.path)
+            self.remove_leftovers()
             return
         self.remove()
         with self._beside("new") as folder:
@@ -162,6 +162,10 @@ class OmeZarrSink(Sink):
         if self.exists:
             with self._beside("old") as folder:
                 Path(self.path).rename(folder)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process had not written to its end."""
+        remove_leftovers(self.path)
 
     @contextmanager
     def _beside(self, name: str) -> Iterator[Path]:
