@@ -23,12 +23,12 @@ __all__ = ["BoxJob", "BoxWalk", "box_walks"]
 
 Array = npt.NDArray[Any]
 
-# Rows of sums stay in the first-level cache of a core where boxes are short, in the second level otherwise.
+# Rows of sums stay in the second-level cache of a core: those of tiles of planes, and at most.
 RING_BYTES, MOST_RING_BYTES = 128 * 1024, 512 * 1024
 LEAST_TILE = 64
 # Rows whose sums are made from one another in registers.
 STEPS = 4
-# What one pass hands to the next stays in the third-level cache; but a slab is no thinner than two boxes.
+# What one program hands to the next is made in slabs of about so many bytes; none is thinner than two boxes.
 SLAB_BYTES, SLAB_BOXES = 64 * 1024 * 1024, 2
 
 
