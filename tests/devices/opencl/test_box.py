@@ -34,7 +34,7 @@ SETTINGS = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 # What is compiled stays in bounds: few sizes.
-SIZES = [2, 4, 7, 15, 21]
+SIZES = [2, 4, 7, 12, 21]
 
 
 @st.composite
@@ -120,7 +120,7 @@ def test_every_dtype_and_precision(
 
 @pytest.mark.parametrize("mode", BoundaryMode)
 @pytest.mark.parametrize("shape", [(20, 19, 48), (3, 5, 17), (60, 900), (2, 9, 8, 40), (5000,)])
-@pytest.mark.parametrize("parameters", [{"size": 15}, {"size": 3}, {"size": 6, "statistic": "sum"}])
+@pytest.mark.parametrize("parameters", [{"size": 15}, {"size": 3}, {"size": 21}, {"size": 6, "statistic": "sum"}])
 def test_boxes_are_served_at_once(
     serving: Serving, stepwise: Stepwise, shape: tuple[int, ...], mode: BoundaryMode, parameters: dict[str, Any]
 ) -> None:
@@ -133,7 +133,7 @@ def test_boxes_are_served_at_once(
     assert actual.tobytes() == filter_array(image, operation, stepwise, Precision.SINGLE, np.float32).tobytes()
 
 
-@pytest.mark.parametrize("ring_bytes", [60_000, 9_000])
+@pytest.mark.parametrize("ring_bytes", [90_000, 25_000])
 def test_bits_do_not_depend_on_slabs_and_tiles(
     serving: Serving, stepwise: Stepwise, monkeypatch: pytest.MonkeyPatch, ring_bytes: int
 ) -> None:
@@ -142,7 +142,7 @@ def test_bits_do_not_depend_on_slabs_and_tiles(
     monkeypatch.setattr(_box, "SLAB_BYTES", 1)
     monkeypatch.setattr(_box, "RING_BYTES", 1)
     monkeypatch.setattr(_box, "MOST_RING_BYTES", ring_bytes)
-    operation = make_filter("box", size=5).operation(context_of(3))
+    operation = make_filter("box", size=17).operation(context_of(3))
     image = np.random.default_rng(1).normal(size=(33, 30, 333)).astype(np.float32)
     before = serving.served
     actual = filter_array(image, operation, serving, Precision.SINGLE, np.float32)

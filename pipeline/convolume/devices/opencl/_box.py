@@ -11,7 +11,7 @@ import pyopencl as cl
 
 from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, outer_axes, pitches, vector_width
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
-from convolume.devices.opencl._lines import Line, Row, columns_of, offsets_of, pitch_of, read_by
+from convolume.devices.opencl._lines import Line, Row, columns_of, halves_of, offsets_of, parts_of, pitch_of, read_by
 from convolume.devices.opencl._means import mean_numbers, raised_inverse
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ __all__ = ["BoxJob", "BoxWalk", "box_walks"]
 
 Array = npt.NDArray[Any]
 
-# Rows of sums stay in the first-level cache of a core where boxes are short, in the second level otherwise.
+# Rows of sums stay in the second-level cache of a core: those of tiles of planes, and at most.
 RING_BYTES, MOST_RING_BYTES = 128 * 1024, 512 * 1024
 LEAST_TILE = 64
 # Rows whose sums are made from one another in registers.
 STEPS = 4
-# What one pass hands to the next stays in the third-level cache; but a slab is no thinner than two boxes.
+# What one program hands to the next is made in slabs of about so many bytes; none is thinner than two boxes.
 SLAB_BYTES, SLAB_BOXES = 64 * 1024 * 1024, 2
 
 
@@ -44,28 +44,17 @@ class BoxJob(Job):
     b: int
     x: int
 
-    @staticmethod
-    def longest(size: int) -> int:
-        """Return the longest sum that a box is made of.
+    def longest(self, size: int) -> int:
+        """Return the longest sum that a box is made of."""
+        return parts_of(size)[0][0]
 
-        Examples
-        --------
-        >>> BoxJob.longest(15), BoxJob.halves(15), BoxJob.parts(15)
-        (8, [1, 2, 4], [(4, 8), (2, 12), (1, 14)])
-        """
-        return 1 << (size.bit_length() - 1)
-
-    @staticmethod
-    def halves(size: int) -> list[int]:
+    def halves(self, size: int) -> list[int]:
         """Return the lengths of sums that longer ones are made of."""
-        return [1 << digit for digit in range(size.bit_length() - 1)]
+        return halves_of(size)
 
-    @staticmethod
-    def parts(size: int) -> list[tuple[int, int]]:
+    def parts(self, size: int) -> list[tuple[int, int]]:
         """Return length and beginning of the sums that are added to the longest."""
-        lengths = [1 << digit for digit in reversed(range(size.bit_length())) if size >> digit & 1]
-        begins = np.cumsum(lengths).tolist()
-        return list(zip(lengths[1:], begins, strict=False))
+        return parts_of(size)[1:]
 
     @property
     def unrolled_sums(self) -> int:
@@ -222,7 +211,7 @@ def box_walks(
 
 def _box(step: Pass, numbers: Numbers) -> Box:
     weight = step.stencil.box_weight
-    return Box(Line.of(step), raised_inverse(step.stencil, numbers) if weight is None else weight)
+    return Box(Line.of(step, numbers), raised_inverse(step.stencil, numbers) if weight is None else weight)
 
 
 def _roles(boxes: Sequence[Box], last: int) -> Iterator[Roles]:

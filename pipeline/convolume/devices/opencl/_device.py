@@ -170,11 +170,13 @@ class OpenCLDevice(Device):
             return False
         # What passes between two steps is read by the next as if it were an image.
         is_alike = numbers.target == out.dtype.name and working_dtype(out.dtype, precision).name == numbers.sum
-        launches = self._boxes(state, passes, source, target, numbers) if is_alike else []
-        if len(passes) == 1 and not launches:
+        launches: list[Launch] = []
+        if len(passes) == 1:
             launches = self._strips(state, passes[0], source, target, numbers)
-        elif is_alike and not launches:
+        elif is_alike:
             launches = self._walks(state, passes, source, target, numbers)
+        if is_alike and not launches:
+            launches = self._boxes(state, passes, source, target, numbers)
         for launch in launches:
             state.run(launch)
         _memory.deliver(target, out)

@@ -11,7 +11,17 @@ import pyopencl as cl
 
 from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, outer_axes, pitches, vector_width
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
-from convolume.devices.opencl._lines import LINE_VOXELS, Line, Row, columns_of, offsets_of, pitch_of, read_by
+from convolume.devices.opencl._lines import (
+    LINE_VOXELS,
+    Line,
+    Row,
+    columns_of,
+    halves_of,
+    offsets_of,
+    parts_of,
+    pitch_of,
+    read_by,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +40,8 @@ WIDE_SHAPE, NARROW_SHAPE = (8, 1), (4, 2)
 # Passes before the one along x, and whether that one is missing.
 WALKS = ((1, False), (2, False), (2, True))
 MAX_UNROLLED_TAPS = 32
+# Longer boxes have a program of their own.
+MOST_OF_BOX = 12
 # Rows, ring and weights stay in the second-level cache of a core.
 RING_BYTES = 512 * 1024
 LEAST_TILE = 64
@@ -40,14 +52,37 @@ class Taps:
     """Where weights along an axis differ from zero; without offsets, everywhere on an extent that is an argument."""
 
     offsets: tuple[int, ...] = ()
+    by_halves: bool = False
 
     @classmethod
-    def of(cls, weights: Array, least_looped: int) -> Self | None:
-        """Return the taps of weights; None where there are none, or too many with gaps."""
+    def of(cls, line: Line, least_looped: int) -> Self | None:
+        """Return the taps of a line; None where there are none, or too many with gaps, or of a box."""
+        weights = line.weights
+        if line.by_halves:
+            return cls(tuple(range(len(weights))), by_halves=True) if len(weights) <= MOST_OF_BOX else None
         offsets = tuple(int(offset) for offset in np.flatnonzero(weights))
         if len(offsets) == len(weights) and len(offsets) >= least_looped:
             return cls()
         return cls(offsets) if 0 < len(offsets) <= MAX_UNROLLED_TAPS else None
+
+    @property
+    def size(self) -> int:
+        """Lines from the first tap to the last."""
+        return self.offsets[-1] + 1
+
+    @property
+    def halves(self) -> list[int]:
+        """Lengths of the sums that longer ones of a box are made of."""
+        return halves_of(self.size)
+
+    @property
+    def parts(self) -> list[tuple[int, int]]:
+        """Length and beginning of the sums that a box is made of."""
+        return parts_of(self.size)
+
+    def trees(self, voxel: str) -> list[str]:
+        """Return those sums, written out; `voxel` takes the number of each."""
+        return [_tree([voxel % (begin + i) for i in range(length)]) for length, begin in self.parts]
 
     @property
     def are_looped(self) -> bool:
@@ -206,11 +241,16 @@ def walks_of(
     limits : tuple of Traits and int
         Of the device; bytes of its local memory.
     """
-    if any(step.stencil.by_lines or step.stencil.adds_by_halves(exact=numbers.exact) for step in passes):
+    if any(step.stencil.by_lines for step in passes):
         # They are summed in an order of their own.
         return []
-    lines = [Line.of(step) for step in passes]
+    lines = [Line.of(step, numbers) for step in passes]
     return _tiles(read_by(voxels, passes, lines), lines, out, numbers, limits)
+
+
+def _tree(voxels: list[str]) -> str:
+    half = len(voxels) // 2
+    return f"({_tree(voxels[:half])} + {_tree(voxels[half:])})" if half else voxels[0]
 
 
 def _tiles(
@@ -246,9 +286,9 @@ def _job(
     at_once = min(rows, most)
     steps = max(count for count in COUNTS if count <= min(most, out.shape[b.axis]))
     taps = (
-        Taps.of(a.weights, at_once) if a else None,
-        Taps.of(b.weights, steps),
-        Taps.of(x.weights, 1) if x else None,
+        Taps.of(a, at_once) if a else None,
+        Taps.of(b, steps),
+        Taps.of(x, 1) if x else None,
     )
     if taps[1] is None or any(step and not held for step, held in zip(passes, taps, strict=True)):
         return None

@@ -19,6 +19,7 @@
 // The next step's lines are on their way meanwhile.
 #define AHEAD_A(i) PREFETCH(from + rows[i] + pitch_b, 2)
 #define AHEAD_B(i)
+#define ON_LINE(o, v, i) LOAD_LOCAL(part + o * line_pitch + v * {{ width }} + i)
 
 {% macro no_sums(count) %}
 {% for o in range(count) %}
@@ -40,8 +41,27 @@ sums_t {% for v in range(job.vectors) %}sum{{ o }}_{{ v }} = 0{{ ";" if loop.las
 {% endfor %}
 }
 {% endmacro %}
-{# Every output meets its taps in ascending order. #}
+{# Sums of 1, 2, 4 … lines from line i - length + 1 on, and what they complete; outputs share them. #}
+{% macro sum_line(name, taps, i, count) %}
+{% for v in range(job.vectors) %}
+const sums_t line1_{{ i }}_{{ v }} = FROM_{{ name | upper }}({{ i }}, {{ v }});
+{% for length in taps.halves if i + 1 >= 2 * length %}
+const sums_t line{{ 2 * length }}_{{ i + 1 - 2 * length }}_{{ v }} = line{{ length }}_{{ i + 1 - 2 * length }}_{{ v }} + line{{ length }}_{{ i + 1 - length }}_{{ v }};
+{% endfor %}
+{% if i + 1 >= taps.size %}
+{% set o = i + 1 - taps.size %}
+const sums_t sum{{ o }}_{{ v }} = (0{% for length, begin in taps.parts %} + line{{ length }}_{{ o + begin }}_{{ v }}{% endfor %}) * weights_{{ name }}[0];
+{% endif %}
+{% endfor %}
+AHEAD_{{ name | upper }}({{ i }});
+{% endmacro %}
+{# Every output meets its taps in ascending order, or boxes by halves. #}
 {% macro weigh(name, taps, count) %}
+{% if taps.by_halves %}
+{% for i in range(taps.size + count - 1) %}
+{{ sum_line(name, taps, i, count) }}
+{%- endfor %}
+{% else %}
 {{ no_sums(count) }}
 {%- if taps.are_looped %}
 {% for i in range(count - 1) %}
@@ -56,6 +76,7 @@ for (int i = {{ count - 1 }}; i < extent_{{ name }}; i++)
 {% for i, outputs in taps.lines(count) %}
 {{ weigh_line(name, i, outputs) }}
 {%- endfor %}
+{% endif %}
 {% endif %}
 {% endmacro %}
 {% macro weigh_along_x(i) %}
@@ -140,6 +161,14 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             }
             for (int next = 0; next < width; next += {{ span }}) {
                 const int x = min(next, width - {{ span }});
+{% if job.x.by_halves %}
+                __local const target_t *part = lines + x;
+{% for o in range(job.steps) %}
+{% for v in range(job.vectors) %}
+                const sums_t sum{{ o }}_{{ v }} = (0{% for tree in job.x.trees("ON_LINE(" ~ o ~ ", " ~ v ~ ", %d)") %} + {{ tree }}{% endfor %}) * weights_x[0];
+{% endfor %}
+{% endfor %}
+{% else %}
 {{ no_sums(job.steps) | indent(16, true) }}
 {%- if job.x.are_looped %}
                 for (int i = 0; i < extent_x; i++)
@@ -148,6 +177,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% for i in job.x.offsets %}
 {{ weigh_along_x(i) | indent(16, true) }}
 {%- endfor %}
+{% endif %}
 {% endif %}
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
