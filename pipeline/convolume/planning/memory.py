@@ -25,7 +25,7 @@ __all__ = ["BlockMemory", "WorkerMemory", "total_halo"]
 
 # Allocators keep gaps between what is in use: at most this much was measured.
 _WITH_GAPS = 1.12
-# A program, and what its compiler leaves: the most that was measured, with PoCL.
+# A program, and what its compiler leaves: more than was measured in the drawn plans of the tests, with PoCL.
 _PROGRAM_BYTES = 12 * 2**20
 
 
