@@ -38,6 +38,9 @@ def correlate(weights, axes=(0, 1, 2), origin=0, mode="reflect", make=Stencil.co
 def passes(mode):
     return Sequence(tuple(correlate([1, -2, 3, 1][: 4 - axis], (axis,), -1, mode) for axis in range(3)))
 
+def boxes(mode):
+    return Sequence(tuple(correlate([1] * 13, (axis,), axis, mode) for axis in range(3)))
+
 ones, cross = np.ones((3, 2, 3)), np.zeros((3, 3, 3))
 cross[1, 1, :] = cross[1, :, 1] = cross[:, 1, 1] = 2
 cases = [
@@ -47,7 +50,7 @@ cases = [
     (correlate(ones, mode="mirror"), Precision.SCIPY, np.uint8),
     (correlate([1, 2, 1], (2,), make=lambda *a: Stencil.line(*a, 4)), Precision.SCIPY, np.int16),
     (Combine("subtract", (correlate(cross), Sequence())), Precision.SINGLE, np.float32),
-    *((passes(mode), Precision.SINGLE, np.float32) for mode in ("reflect", "wrap", "constant")),
+    *((make(mode), Precision.SINGLE, np.float32) for make in (passes, boxes) for mode in ("reflect", "wrap", "constant")),
 ]
 info = next(info for info in available() if info.platform == "Oclgrind")
 numpy_device = open_device(numpy_available()[0])
