@@ -95,6 +95,8 @@ CASES = (
     *(Case(f"{_by(shape)} 5^3", FIVE, FIVE, shape) for shape in ODD_SHAPES),
     *(Case(f"kernel {_by(kernel)}", _dense(*kernel), _dense(*neighbour)) for kernel, neighbour in ODD_KERNELS),
     Case("4096x4096 7x7", _dense(7, 7), _dense(3, 3, 5), (4096, 4096)),
+    Case("16777216 line of 7", _dense(7), _dense(1, 3, 3), (2**24,)),
+    Case("4096x4096x1 3^3", THREE, THREE, (4096, 4096, 1)),
     Case("ball of radius 5", _ball(5), _dense(7, 9, 9)),
     *(Case(f"{a} to {b}", FIVE, FIVE, dtypes=(a, b)) for a, b in ODD_DTYPES),
     *(Case(f"layout {layout}", FIVE, FIVE, layout=layout) for layout in LAYOUTS if layout != "rows"),

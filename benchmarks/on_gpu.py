@@ -24,7 +24,7 @@ import scipy.ndimage
 from side_by_side import Bench, aligned_empty, share
 
 from convolume.boundary import BoundaryMode
-from convolume.devices.opencl import _device
+from convolume.devices.opencl import _device, _state
 from convolume.devices.opencl._jobs import Traits
 from convolume.execution.in_memory import filter_array
 from convolume.numerics import Precision
@@ -102,7 +102,7 @@ CHAIN = ("gaussian sigma 2", "convolve 3x3x3", "uniform 15", "laplace")
 
 def main() -> None:
     """Measure the floor, then every filter, the chain and the overlap."""
-    with patch.object(_device, "traits_of", lambda _: GPU), patch.object(_device, "shares_memory", lambda _: False):
+    with patch.object(_state, "traits_of", lambda _: GPU), patch.object(_state, "shares_memory", lambda _: False):
         bench = Bench(__doc__)
         device = _device.OpenCLDevice(bench.info, specialise_from=0)
         for case in CASES:

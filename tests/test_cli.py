@@ -42,11 +42,19 @@ PLAN = Plan(
     block_shape_voxels=(4, 5, 6),
     block_count=1,
     block_reason="the whole image",
+    block_rejected=(),
+    task_count=11,
     bytes_read=120,
     read_amplification=1.0,
+    bytes_decoded=12 * 2**20,
+    decode_amplification=1.39,
+    cache_bytes=2**22,
     bytes_written=480,
     peak_host_bytes=1000,
     peak_device_bytes=1000,
+    seconds_blocks=61.0,
+    seconds_pyramid=2.5,
+    time_reason="by measured speeds",
     resources=Resources("local", 1, 2, 2**30),
     device=DEVICE,
     device_reason="the only one",
@@ -72,7 +80,7 @@ RECORD = RunRecord(
 PROCESS = """
 import sys, time, types
 from pathlib import Path
-def run(workflow, *, config, overrides, progress):
+def run(workflow, *, config, overrides, progress, restart):
     progress.phase("filter", 3)
     {body}
 stand_in = types.ModuleType("convolume.runner")
@@ -113,8 +121,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Collect what reaches run and plan, which succeed at once."""
     collected: list[dict[str, Any]] = []
 
-    def run(workflow: str, *, config: Any, overrides: Any, progress: Any) -> RunRecord:
-        collected.append({"workflow": workflow, "config": config, "overrides": tuple(overrides)})
+    def run(workflow: str, *, config: Any, overrides: Any, progress: Any, restart: bool) -> RunRecord:
+        given = {"workflow": workflow, "config": config, "overrides": tuple(overrides), "restart": restart}
+        collected.append(given)
         progress.started(PLAN, "http://127.0.0.1:8787/status")
         progress.phase("filter", 1)
         progress.advance()
@@ -145,7 +154,7 @@ def test_run_prints_dashboard_progress_and_summary(calls: list[dict[str, Any]]) 
     """Plain lines, nothing on standard error; without a file a cluster of this machine is asked for."""
     result = command("run", "tour.yaml")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert calls == [{"workflow": "tour.yaml", "config": {}, "overrides": ()}]
+    assert calls == [{"workflow": "tour.yaml", "config": {}, "overrides": (), "restart": False}]
     lines = result.stdout.splitlines()
     assert lines[:4] == [
         "tour: 1 block of 4 x 5 x 6 voxels, on Some Processor",
@@ -162,7 +171,14 @@ def test_run_prints_dashboard_progress_and_summary(calls: list[dict[str, Any]]) 
 def test_options_reach_the_run(calls: list[dict[str, Any]], name: str) -> None:
     """In the order in which they were given."""
     assert command(name, "w.yaml", "--config", "c.yaml", "--set", "cval=1", "--set", "a=b=c").exit_code == 0
-    assert calls == [{"workflow": "w.yaml", "config": "c.yaml", "overrides": ("cval=1", "a=b=c")}]
+    given = {"workflow": "w.yaml", "config": "c.yaml", "overrides": ("cval=1", "a=b=c")}
+    assert [call | {"restart": False} for call in calls] == [given | {"restart": False}]
+
+
+def test_restart_reaches_the_run(calls: list[dict[str, Any]]) -> None:
+    """What an unfinished run left is deleted only where that is asked for."""
+    assert command("run", "w.yaml", "--restart").exit_code == 0
+    assert calls == [{"workflow": "w.yaml", "config": {}, "overrides": (), "restart": True}]
 
 
 @pytest.mark.usefixtures("calls")
@@ -280,7 +296,7 @@ def test_version_and_help() -> None:
     """Each command has a line."""
     assert command("--version").stdout == "convolume 0.1.0\n"
     text = command("--help").stdout
-    assert all(f"  {name}" in text for name in ("run", "plan", "devices"))
+    assert all(f"  {name}" in text for name in ("run", "plan", "verify", "devices"))
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])

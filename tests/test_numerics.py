@@ -97,3 +97,17 @@ def test_complex_images_are_refused() -> None:
     message = "complex images (complex64) are not filtered: filter the real and the imaginary part"
     with pytest.raises(InputError, match=re.escape(message)):
         working_dtype(np.complex64, Precision.SINGLE)
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (140_001,), (3, 70_001), (2, 300, 301), (3, 0, 5)])
+@pytest.mark.parametrize("name", INTEGERS)
+def test_parts_of_an_array_are_cast_as_its_voxels_are(shape: tuple[int, ...], name: str) -> None:
+    """Large arrays are cast part by part, whatever their strides; what does not fit lies in some of the parts only."""
+    values = np.full(shape, 2.5, np.float32)
+    values.reshape(-1)[: 2 * 3 * 70_001 // 2 : 7] = np.float32(-1e10)
+    turned = values.T
+    one_by_one = {value: cast_result(np.array([value], np.float32), name)[0] for value in (2.5, -1e10)}
+    expected = np.where(turned == np.float32(2.5), one_by_one[2.5], one_by_one[-1e10])
+    result = cast_result(turned, name)
+    assert result.dtype == np.dtype(name)
+    np.testing.assert_array_equal(result, expected)

@@ -27,12 +27,12 @@ FAMILIES = ("clusters", "devices", "filters", "stores")
 # From the words up; a room is a module or a folder of the package.
 LINES = (
     frozenset(
-        "addresses arrays boundary errors image lengths numerics operations "  # noqa: SIM905
-        "records regions registry stages stencil".split()
+        "addresses arrays boundary errors image layouts lengths numerics operations ".split()  # noqa: SIM905
+        + "records regions registry stages stencil".split()  # noqa: SIM905
     ),
     frozenset(FAMILIES),
     frozenset({"execution", "planning"}),
-    frozenset({"cli", "ndimage", "preparation", "refusals", "report", "runner", "volume"}),
+    frozenset({"cli", "drafting", "ndimage", "preparation", "refusals", "report", "resume", "runner", "volume"}),
     # The front door and ``python -m`` open all of it; the conformance suites look at all of it.
     frozenset({"__init__", "__main__", "testing"}),
 )

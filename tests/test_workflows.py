@@ -107,7 +107,8 @@ def test_runs_small(workflow: Path, tmp_path: Path) -> None:
         error = np.abs(result.astype(np.float64) - expected).max()
         assert error <= (0.5 + 1e-6 if rounded else 1e-6 * np.abs(expected).max())
     assert [Path(figure).read_bytes()[:4] for figure in record.figures] == [b"\x89PNG"] * len(model.figures)
-    assert len(list(tmp_path.iterdir())) == len(model.outputs) + len(model.figures)
+    # Beside every output lies its journal.
+    assert len(list(tmp_path.iterdir())) == 2 * len(model.outputs) + len(model.figures)
 
 
 @pytest.fixture

@@ -82,11 +82,18 @@ def source_indices(start: int, stop: int, length: int, mode: BoundaryMode) -> In
     >>> source_indices(-2, 6, 4, BoundaryMode.CONSTANT).tolist()
     [-1, -1, 0, 1, 2, 3, -1, -1]
     """
-    coordinates = np.arange(start, stop)
+    # Only what lies beyond a face takes arithmetic: lines may be as long as an image is large.
+    low, high = (min(max(face, start), stop) for face in (0, length))
+    before, after = (_folded(np.arange(*ends), length, mode) for ends in ((start, low), (high, stop)))
+    return np.concatenate([before, np.arange(low, high), after])
+
+
+def _folded(coordinates: Indices, length: int, mode: BoundaryMode) -> Indices:
+    """Return the voxels that stand at coordinates beyond the faces."""
     if mode.wraps:
         return coordinates % length
     if mode.is_constant:
-        return np.where((coordinates < 0) | (coordinates >= length), OUTSIDE, coordinates)
+        return np.full(coordinates.shape, OUTSIDE, np.intp)
     if mode is BoundaryMode.NEAREST:
         return np.clip(coordinates, 0, length - 1)
     # Both mirrors repeat with a period; `mirror` does not repeat the voxel at the face.
@@ -146,6 +153,8 @@ def positions_in(runs: Runs, indices: Indices) -> Indices:
     >>> positions_in(((0, 2), (8, 10)), np.array([9, 0, -1])).tolist()
     [3, 0, -1]
     """
+    if len(runs) == 1 and runs[0][0] == 0 and indices.max(initial=OUTSIDE) < runs[0][1]:
+        return indices
     positions = np.full(indices.shape, OUTSIDE, dtype=np.intp)
     offset = 0
     for start, stop in runs:

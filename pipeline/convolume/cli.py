@@ -1,4 +1,4 @@
-"""The command line: ``run``, ``plan`` and ``devices``; what is heavy is imported by the command that needs it.
+"""The command line: ``run``, ``plan``, ``verify``, ``devices``; what is heavy is imported by the command that needs it.
 
 Exit codes: 0 done, 2 the user's input is wrong, 3 the run failed, 130 interrupted (SIGTERM counts as Ctrl-C).
 """
@@ -119,16 +119,17 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("workflow")
+@click.option("--restart", is_flag=True, help="Delete what an unfinished run left, instead of going on with it.")
 @_config
 @_set
 @_verbose
-def run(workflow: str, config: str | None, overrides: tuple[str, ...]) -> None:
-    """Run WORKFLOW, a YAML file, and write its outputs."""
+def run(workflow: str, config: str | None, overrides: tuple[str, ...], *, restart: bool) -> None:
+    """Run WORKFLOW, a YAML file, and write its outputs; or go on where an earlier attempt was broken off."""
     from convolume import runner  # noqa: PLC0415 - heavy
     from convolume.report.terminal import TerminalProgress  # noqa: PLC0415 - heavy
 
     with _telling_how_to_go_on(workflow, config, overrides), TerminalProgress() as progress:
-        runner.run(workflow, config=_where(config), overrides=overrides, progress=progress)
+        runner.run(workflow, config=_where(config), overrides=overrides, progress=progress, restart=restart)
 
 
 @commands.command()
@@ -144,6 +145,34 @@ def plan(workflow: str, config: str | None, overrides: tuple[str, ...], *, as_js
 
     planned = runner.plan(workflow, config=_where(config), overrides=overrides)
     show(_as_json(planned.as_dict()) if as_json else plan_text(planned))
+
+
+@commands.command()
+@click.argument("path")
+@_config
+@_set
+@_verbose
+def verify(path: str, config: str | None, overrides: tuple[str, ...]) -> None:
+    """Read every block of PATH, an output, again, and name those that are damaged or missing."""
+    from convolume import runner  # noqa: PLC0415 - heavy
+    from convolume.report.terminal import show  # noqa: PLC0415 - heavy
+
+    # Threads of this process are the quickest start; reading needs no device.
+    where = {"cluster": "in_process", "device": "numpy"} if config is None else config
+    verdict = runner.verify(path, config=where, overrides=overrides)
+    for flaw in verdict.flaws:
+        show(str(flaw))
+    if verdict.flaws:
+        files = f"{len(verdict.flaws)} files are" if len(verdict.flaws) > 1 else "1 file is"
+        message = f"{path}: {files} damaged or missing, of those of {verdict.block_count} blocks"
+        raise RunError(message)
+    if verdict.unmarked_voxels:
+        message = (
+            f"{path}: {verdict.block_count} blocks are as they were written, and {verdict.unmarked_voxels:,} voxels of "
+            "all levels are not written yet; run its workflow again to go on"
+        )
+        raise RunError(message)
+    show(f"{path}: {verdict.block_count} blocks are as they were written")
 
 
 @commands.command()

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["BlockRecord", "DeviceInfo", "MethodSpeeds", "OutputRecord", "RunRecord", "VariantRecord"]
+__all__ = [
+    "BlockRecord",
+    "DeviceInfo",
+    "Forecast",
+    "MethodSpeeds",
+    "OutputRecord",
+    "RunRecord",
+    "StorageSpeeds",
+    "VariantRecord",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +76,36 @@ class MethodSpeeds:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageSpeeds:
+    """What voxels in and out take, in nanoseconds a byte, as a short probe found; 0 where there was nothing to probe.
+
+    `notes` say what could not be probed, and why.
+    """
+
+    read_ns: float = 0.0
+    write_ns: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a plan expects of a run. Times are in seconds of the wall clock, None where nothing was measured.
+
+    `peak_host_bytes` is that of each worker process: a promise that is to be kept.
+    """
+
+    seconds_blocks: float | None
+    seconds_pyramid: float | None
+    bytes_read: int
+    bytes_written: int
+    peak_host_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class BlockRecord:
     """What one block took, and the range of values that it wrote to each output.
 
+    `peak_host_bytes` is the most that the worker process held so far in this run, 0 where the system does not say;
     `notes` say what was done otherwise than planned.
     """
 
@@ -83,6 +119,8 @@ class BlockRecord:
     device: str
     minimum: tuple[float, ...] = ()
     maximum: tuple[float, ...] = ()
+    worker: str = ""
+    peak_host_bytes: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -103,7 +141,8 @@ class OutputRecord:
 class RunRecord:
     """A finished run: what was written where, on what, in which time.
 
-    Times are in seconds of the wall clock; `seconds_pyramid` is told apart from `seconds_blocks`.
+    Times are in seconds of the wall clock; `seconds_pyramid` is told apart from `seconds_blocks`. `forecast` is what
+    the plan said of the same, and `worker_peak_bytes` the most memory that each worker process held.
     """
 
     workflow: str
@@ -120,6 +159,8 @@ class RunRecord:
     seconds_pyramid: float
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    forecast: Forecast | None = None
+    worker_peak_bytes: dict[str, int] = field(default_factory=dict)
 
     @property
     def voxels_per_second(self) -> float:

@@ -15,6 +15,7 @@ from convolume.report.figures import check_figure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from convolume.planning.earlier import Chosen
     from convolume.planning.models import Workflow
     from convolume.planning.spec import Document
     from convolume.stores import Sink, Source
@@ -60,11 +61,14 @@ def check_apart(document: Document[Workflow], sinks: tuple[Sink, ...]) -> None:
                 raise InputError(message)
 
 
-def check_disk(document: Document[Workflow], sinks: tuple[Sink, ...]) -> None:
-    """Refuse outputs that do not fit beside each other, as if nothing could be compressed."""
+def check_disk(document: Document[Workflow], sinks: tuple[Sink, ...], chosen: Chosen) -> None:
+    """Refuse outputs that do not fit beside each other, as if nothing could be compressed.
+
+    Of what is resumed a part is there already: it is not counted.
+    """
     needed = 0
     for name, sink in zip(document.model.outputs, sinks, strict=True):
-        if sink.crosses_processes:
+        if sink.crosses_processes and chosen.if_exists.get(name) != "resume":
             needed += sink.size_bytes
             with document.at("outputs", name, "path"):
                 stores.check_disk_space(sink.path, needed)

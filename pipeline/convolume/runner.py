@@ -6,24 +6,23 @@ import os
 import platform
 import re
 import sys
-from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import version
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from convolume import stores
 from convolume.clusters import Cluster, ClusterSettings
 from convolume.devices._selection import alike_devices, choose_device, worker_environments
-from convolume.devices._transform import THREADS_VARIABLE
 from convolume.errors import RunError
-from convolume.execution.patience import patiently, storage_errors_at
-from convolume.execution.pyramid import display_windows, drive_pyramid, pyramid_block_count
+from convolume.execution.patience import patiently
+from convolume.execution.pyramid import Pyramid, display_windows, drive_pyramids, pyramid_block_count
+from convolume.execution.verify import Verdict
+from convolume.execution.verify import verify as verify_blocks
 from convolume.execution.windows import drive_windows
+from convolume.layouts import THREADS_VARIABLE
 from convolume.planning.models import Config
 from convolume.planning.plan import Plan, Resources
 from convolume.planning.spec import Document, read_config, read_workflow, to_yaml
@@ -31,6 +30,7 @@ from convolume.preparation import Prepared, prepare
 from convolume.records import BlockRecord, OutputRecord, RunRecord
 from convolume.registry import load_member
 from convolume.report.progress import Progress, Silent
+from convolume.resume import Decision, Undertaking, decide, done_note, undertaken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,13 +38,14 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from convolume.devices._selection import DeviceChoice
+    from convolume.execution.totals import BlockTotals
     from convolume.planning.models import Workflow
     from convolume.records import DeviceInfo
 
     WrittenConfig = str | PathLike[str] | Mapping[str, Any] | None
     Written = str | PathLike[str] | Mapping[str, Any] | Document[Workflow]
 
-__all__ = ["plan", "run"]
+__all__ = ["plan", "run", "verify"]
 
 _RECORDED_PACKAGES = ("convolume", "dask", "distributed", "numpy", "pyopencl", "scipy", "tensorstore", "zarr")
 
@@ -55,8 +56,9 @@ def run(
     config: WrittenConfig = None,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
+    restart: bool = False,
 ) -> RunRecord:
-    """Run a workflow.
+    """Run a workflow, or go on with it where an earlier attempt was broken off.
 
     Parameters
     ----------
@@ -68,6 +70,8 @@ def run(
         Such as ``"outputs.mean.path=elsewhere.ome.zarr"`` or ``"device=numpy"``: of the workflow or the configuration.
     progress : Progress, optional
         Is told what happens.
+    restart : bool
+        Whether outputs that a run left unfinished are deleted and begun anew, instead of gone on with.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def run(
     InputError
         The workflow cannot be run; nothing was written.
     RunError
-        A block failed; the outputs stay unfinished and do not open as images.
+        A block failed; the outputs stay unfinished and do not open as images. To run again is to go on.
 
     Examples
     --------
@@ -92,9 +96,9 @@ def run(
     9.0
     """
     began = perf_counter()
-    prepared, site = _prepared(workflow, config, overrides)
-    with site.cluster() as cluster:
-        return _execute(prepared, cluster, progress or Silent(), began)
+    decision, site = _decided(workflow, config, overrides, restart=restart)
+    with undertaken(decision) as undertaking, site.cluster() as cluster:
+        return _execute(undertaking, cluster, progress or Silent(), began)
 
 
 def plan(
@@ -110,15 +114,46 @@ def plan(
     InputError
         The workflow cannot be run.
     """
-    return _prepared(workflow, config, overrides)[0].plan
+    decision, _ = _decided(workflow, config, overrides, may_write=False)
+    planned = decision.prepared.plan
+    return replace(planned, notes=(*planned.notes, *done_note(decision)))
 
 
-def _prepared(workflow: Written, config: WrittenConfig, overrides: Sequence[str]) -> tuple[Prepared, _Site]:
+def verify(path: str, *, config: WrittenConfig = None, overrides: Sequence[str] = ()) -> Verdict:
+    """Read every block of an output again, and compare it with the mark that its run left.
+
+    Parameters
+    ----------
+    path : str
+        An output, finished or not.
+    config : path or mapping, optional
+        Where it is read; see `run`.
+    overrides : sequence of str
+        Of the configuration.
+
+    Raises
+    ------
+    InputError
+        There is no output, or it has no marks.
+    """
+    with _site(config, list(overrides)).cluster() as cluster:
+        return verify_blocks(path, cluster)
+
+
+def _decided(
+    workflow: Written,
+    config: WrittenConfig,
+    overrides: Sequence[str],
+    *,
+    restart: bool = False,
+    may_write: bool = True,
+) -> tuple[Decision, _Site]:
     of_config = [override for override in overrides if re.split(r"[=.\[]", override)[0] in Config.model_fields]
     of_workflow = [override for override in overrides if override not in of_config]
     document = workflow if isinstance(workflow, Document) else read_workflow(workflow, of_workflow)
     site = _site(config, of_config)
-    return prepare(document, site.resources, site.device, crosses_processes=site.crosses_processes), site
+    prepare_with = partial(prepare, document, site.resources, site.device, crosses_processes=site.crosses_processes)
+    return decide(document.model, prepare_with, restart=restart, may_write=may_write), site
 
 
 @dataclass(frozen=True)
@@ -143,7 +178,14 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
     device = choose_device(settled.device)
     active = _active_cluster() if config is None else None
     if active is not None:
-        resources = Resources(active.kind, active.worker_count, active.threads_per_worker, active.worker_memory_bytes)
+        resources = Resources(
+            active.kind,
+            active.worker_count,
+            active.threads_per_worker,
+            active.worker_memory_bytes,
+            worker_held_bytes=active.worker_held_bytes,
+            is_this_process=not active.crosses_processes,
+        )
         return _Site(resources, device, active.crosses_processes, ClusterSettings(), active)
     kind = settled.cluster if config is not None else "in_process"
     alike = alike_devices(device.info)
@@ -165,7 +207,14 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
     of_device = backend.worker_environment(device.info, cores)
     settings = settings.with_environment({**of_device, THREADS_VARIABLE: str(cores)})
     worker_memory_bytes = settings.memory_bytes // settings.workers
-    resources = Resources(kind, settings.workers, settings.threads_per_worker, worker_memory_bytes)
+    resources = Resources(
+        kind,
+        settings.workers,
+        settings.threads_per_worker,
+        worker_memory_bytes,
+        is_this_process=kind == "in_process",
+        environment=settings.environment,
+    )
     return _Site(resources, device, kind != "in_process", settings)
 
 
@@ -190,73 +239,83 @@ def _active_cluster() -> Cluster | None:
         return None
 
 
-def _execute(prepared: Prepared, cluster: Cluster, progress: Progress, began: float) -> RunRecord:
+def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, began: float) -> RunRecord:
+    prepared, totals = undertaking.prepared, undertaking.totals
     progress.started(prepared.plan, cluster.dashboard_url)
-    patiently(prepared.job.source.path, "cannot be prepared", prepared.job.source.prepare)
-    for sink in prepared.sinks.values():
-        with storage_errors_at(sink.path, "cannot be created"):
-            sink.create()
+    undertaking.begin()
+    done_before = totals.block_count
     began_blocks = perf_counter()
-    records = _drive_blocks(prepared, cluster, progress)
+    _drive_blocks(undertaking, cluster, progress)
     began_pyramid = perf_counter()
-    _drive_levels(prepared, cluster, progress)
+    level_bytes = _drive_levels(undertaking, cluster, progress)
     ended_pyramid = perf_counter()
-    _finish_outputs(prepared, records)
+    undertaking.merge_marks()
+    _finish_outputs(prepared, totals)
     figures = _draw_figures(prepared)
+    undertaking.close()
     record = RunRecord(
         workflow=prepared.plan.workflow,
-        outputs=_output_records(prepared, records),
+        outputs=_output_records(prepared, totals),
         figures=figures,
-        devices=tuple(sorted({record.device for record in records})),
+        devices=tuple(sorted(totals.devices)),
         strategy=prepared.plan.strategy.name,
-        block_count=len(records),
-        output_voxels=sum(record.output_voxels for record in records),
-        bytes_read=sum(record.bytes_read for record in records),
-        bytes_written=prepared.plan.bytes_written,
+        block_count=totals.block_count,
+        output_voxels=totals.output_voxels,
+        bytes_read=totals.bytes_read,
+        bytes_written=totals.bytes_written + level_bytes,
         seconds_total=perf_counter() - began,
         seconds_blocks=began_pyramid - began_blocks,
         seconds_pyramid=ended_pyramid - began_pyramid,
-        notes=(*prepared.plan.notes, *_notes_of(records)),
+        notes=(*prepared.plan.notes, *_resumed_note(done_before, totals), *totals.told_notes()),
         versions=_versions(),
+        forecast=prepared.plan.forecast,
+        worker_peak_bytes=totals.worker_peak_bytes,
     )
     progress.finished(record)
     return record
 
 
-def _drive_blocks(prepared: Prepared, cluster: Cluster, progress: Progress) -> list[BlockRecord]:
-    """Do all blocks, in whichever way the plan says, and return their records."""
+def _resumed_note(done_before: int, totals: BlockTotals) -> tuple[str, ...]:
+    if not done_before:
+        return ()
+    return (f"resumed: {done_before:,} of {totals.block_count:,} blocks were done by an earlier attempt",)
+
+
+def _drive_blocks(undertaking: Undertaking, cluster: Cluster, progress: Progress) -> None:
+    """Do all blocks that are not done yet, in whichever way the plan says, and count them."""
+    prepared, totals = undertaking.prepared, undertaking.totals
     grid, name = prepared.plan.grid, _task_name(prepared.plan)
+    job = replace(prepared.job, journals=tuple(undertaking.journals.get(each) for each in prepared.sinks))
     driven: Iterator[BlockRecord]
     if prepared.plan.strategy.name == "overlap":
         from convolume.execution.overlap import drive_overlap, overlap_block_count  # noqa: PLC0415
 
         total = overlap_block_count(prepared.job.blocks, grid)
-        driven = drive_overlap(cluster, prepared.job, grid, name)
+        driven = drive_overlap(cluster, job, grid, name)
     else:
         total = len(grid)
-        driven = drive_windows(cluster, prepared.job, grid, name)
-    progress.phase("filter", total)
-    records = []
+        driven = drive_windows(cluster, job, grid, name, undertaking.is_done)
+    progress.phase("filter", total - totals.block_count)
     for record in driven:
-        records.append(record)
+        totals.add(record)
         progress.advance()
-    if len(records) != total:
-        message = f"{total - len(records)} of {total} blocks gave no record: the outputs stay unfinished"
+    if totals.block_count != total:
+        message = f"{total - totals.block_count} of {total} blocks gave no record: the outputs stay unfinished"
         raise RunError(message)
-    return records
 
 
-def _notes_of(records: list[BlockRecord]) -> tuple[str, ...]:
-    """Return what was done otherwise than planned, with the number of blocks that it was done to."""
-    counted = Counter(note for record in records for note in record.notes)
-    return tuple(f"{count} of {len(records)} blocks: {note}" for note, count in counted.items())
-
-
-def _drive_levels(prepared: Prepared, cluster: Cluster, progress: Progress) -> None:
-    if total := pyramid_block_count(prepared.sinks):
+def _drive_levels(undertaking: Undertaking, cluster: Cluster, progress: Progress) -> int:
+    """Write the lower levels of all outputs, as far as they are missing; return the bytes of these."""
+    pyramids = [
+        Pyramid(name, sink, undertaking.journals.get(name)) for name, sink in undertaking.prepared.sinks.items()
+    ]
+    written = 0
+    if total := pyramid_block_count(pyramids, undertaking.is_level_done):
         progress.phase("pyramid", total)
-        for _ in drive_pyramid(cluster, prepared.sinks):
+        for size_bytes in drive_pyramids(cluster, pyramids, undertaking.is_level_done):
+            written += size_bytes
             progress.advance()
+    return written
 
 
 def _task_name(plan: Plan) -> str:
@@ -265,7 +324,7 @@ def _task_name(plan: Plan) -> str:
     return f"{', '.join(output.name for output in plan.outputs)}: {', '.join(steps)}"
 
 
-def _finish_outputs(prepared: Prepared, records: list[BlockRecord]) -> None:
+def _finish_outputs(prepared: Prepared, totals: BlockTotals) -> None:
     source = prepared.job.source
     provenance = {
         "workflow": to_yaml(prepared.document.model),
@@ -275,21 +334,14 @@ def _finish_outputs(prepared: Prepared, records: list[BlockRecord]) -> None:
         "input": {"path": source.path, "identity": source.identity(), **source.metadata},
     }
     for position, sink in enumerate(prepared.sinks.values()):
-        windows = display_windows(sink, *_value_range(records, position))
+        windows = display_windows(sink, *totals.value_range(position))
         patiently(sink.path, "cannot be finished", partial(sink.finish, provenance, windows))
 
 
-def _value_range(records: list[BlockRecord], position: int) -> tuple[float, float]:
-    """Return the smallest and the largest number in an output; NaN only where there is no other."""
-    smallest = np.fmin.reduce([record.minimum[position] for record in records])
-    largest = np.fmax.reduce([record.maximum[position] for record in records])
-    return float(smallest), float(largest)
-
-
-def _output_records(prepared: Prepared, records: list[BlockRecord]) -> tuple[OutputRecord, ...]:
+def _output_records(prepared: Prepared, totals: BlockTotals) -> tuple[OutputRecord, ...]:
     outputs = []
     for position, planned in enumerate(prepared.plan.outputs):
-        smallest, largest = _value_range(records, position)
+        smallest, largest = totals.value_range(position)
         outputs.append(
             OutputRecord(
                 name=planned.name,

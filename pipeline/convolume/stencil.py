@@ -20,6 +20,8 @@ __all__ = ["Stencil"]
 
 # Weights of a line that differ by no more are the same to scipy (DBL_EPSILON of C).
 _NEARLY_EQUAL = float(np.finfo(np.float64).eps)
+# So many ones are added in the same order by their taps and by halves.
+_MOST_ONES = 3
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,34 @@ class Stencil:
             last = flat.size - 1 - first
             place, other = (tuple(int(o) for o in np.unravel_index(each, self.shape)) for each in (first, last))
             yield place, other, 1 if flat[first] == flat[last] else -1, float(flat[first])
+
+    @cached_property
+    def box_weight(self) -> float | None:
+        """The weight of a box: of two neighbours or more, along one axis, that weigh the same; None for all others."""
+        flat = self.weights.ravel()
+        is_line = flat.size > 1 and max(self.shape) == flat.size
+        is_box = is_line and not self.by_lines and flat[0] != 0 and bool((flat == flat[0]).all())
+        return float(flat[0]) if is_box else None
+
+    def adds_by_halves(self, *, exact: bool) -> bool:
+        """Say whether it is summed as a box is: bits depend on it, so every program asks here.
+
+        With ``S_1 = in`` and ``S_2m[i] = S_m[i] + S_m[i + m]``, a box of n voxels is the sum of those S that n is made
+        of, the largest first, weighed at the end: ``(0 + (S_8[i] + S_4[i + 8]) + S_1[i + 12]) · weight`` for 13.
+        Up to three ones are summed in this order by their taps, too.
+
+        Parameters
+        ----------
+        exact : bool
+            The call asks for scipy's order (`convolume.numerics.Precision.SCIPY`): taps keep theirs.
+
+        Examples
+        --------
+        >>> box = Stencil.correlate([0.2] * 5)
+        >>> box.adds_by_halves(exact=False), box.adds_by_halves(exact=True)
+        (True, False)
+        """
+        return not exact and self.box_weight is not None and (self.size > _MOST_ONES or self.box_weight != 1)
 
     @property
     def tap_count(self) -> int:

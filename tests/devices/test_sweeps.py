@@ -16,6 +16,7 @@ from convolume.devices import _transform as tiles
 from convolume.devices._selection import choose_device, open_device
 from convolume.devices._sweeps import Kept, Sweeps
 from convolume.execution.in_memory import filter_array
+from convolume.layouts import THREADS_VARIABLE
 from convolume.numerics import Precision
 from convolume.operations import Correlate
 from convolume.stencil import Stencil
@@ -42,9 +43,9 @@ def test_tiles_are_bounded_but_never_thinner_than_half_the_kernel(axes: list[tup
 
 def test_a_worker_has_its_share_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a variable, as OpenCL's runtimes have theirs."""
-    monkeypatch.delenv(tiles.THREADS_VARIABLE, raising=False)
+    monkeypatch.delenv(THREADS_VARIABLE, raising=False)
     assert DEVICE.transform_threads == DEVICE.info.compute_units
-    monkeypatch.setenv(tiles.THREADS_VARIABLE, "1")
+    monkeypatch.setenv(THREADS_VARIABLE, "1")
     assert DEVICE.transform_threads == 1
 
 

@@ -19,6 +19,7 @@ from convolume.operations import Combine, Correlate, Method, Operation, Sequence
 from convolume.planning.memory import BlockMemory
 from convolume.planning.method import MethodChoice, settled
 from convolume.records import MethodSpeeds
+from convolume.regions import BlockGrid
 from convolume.stencil import Stencil
 
 if TYPE_CHECKING:
@@ -169,7 +170,9 @@ def test_memory_of_transforms_is_planned() -> None:
     for itemsize in (4, 8):
         memory = BlockMemory((999,) * 3, 4, itemsize, ((dense(9, 9, 9, method="fft"), 4),))
         patch, spectrum = 128**3, 128 * 128 * 65 * 2 * itemsize
-        assert memory.host_bytes((120,) * 3) == patch * 4 + patch * 2 * itemsize + 2 * spectrum
+        assert memory.host_bytes((120,) * 3) == patch * 4 + patch * 2 * itemsize + spectrum
+        assert memory.kernel_bytes(BlockGrid((999,) * 3, (120,) * 3)) == min(8 * spectrum, 2**28)
+        assert memory.kernel_bytes(BlockGrid((120,) * 3, (120,) * 3)) == spectrum
 
 
 def test_the_road_of_a_workflow() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from convolume.planning.blocks import BlockOption
 from convolume.planning.plan import Plan, PlannedOutput, Resources, StrategyChoice
-from convolume.records import DeviceInfo, OutputRecord, RunRecord
+from convolume.planning.reading import Reading
+from convolume.records import DeviceInfo, Forecast, OutputRecord, RunRecord
 from convolume.regions import Halo
 
 DEVICE = DeviceInfo(
@@ -56,12 +58,20 @@ def plan() -> Plan:
         block_shape_voxels=(128, 128, 128),
         block_count=8,
         block_reason="1 shard of the outputs",
+        block_rejected=(BlockOption((128, 256, 256), Reading(0, 0, 0, 0), 65.0, 900 * 2**20),),
+        task_count=11,
         bytes_read=9 * 2**20,
         read_amplification=1.0423,
+        bytes_decoded=12 * 2**20,
+        decode_amplification=1.39,
+        cache_bytes=2**22,
         bytes_written=2**26,
         peak_host_bytes=700 * 2**20,
         peak_device_bytes=40 * 2**20,
-        resources=Resources("local", 2, 1, 2**32),
+        seconds_blocks=61.0,
+        seconds_pyramid=2.5,
+        time_reason="by measured speeds",
+        resources=Resources("local", 2, 1, 2**32, 262 * 2**20, worker_base_is_measured=True),
         device=DEVICE,
         device_reason="the only OpenCL device (by default)",
         precision="single",
@@ -91,4 +101,6 @@ def record(plan: Plan) -> RunRecord:
         seconds_blocks=8.0,
         seconds_pyramid=3.01,
         notes=plan.notes,
+        forecast=Forecast(7.5, 3.5, 9 * 2**20, 2**26, 700 * 2**20),
+        worker_peak_bytes={"a": 600 * 2**20, "b": 650 * 2**20},
     )

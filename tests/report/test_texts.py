@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from convolume.devices._selection import DeviceChoice
 from convolume.planning.method import MethodChoice
 from convolume.planning.plan import SharedSteps
-from convolume.records import DeviceInfo
+from convolume.records import DeviceInfo, Forecast
 from convolume.report.texts import devices_text, plan_text, summary
 
 if TYPE_CHECKING:
@@ -33,14 +33,23 @@ def test_a_plan_tells_all_that_a_run_would_do(plan: Plan) -> None:
     text = plan_text(plan)
     assert text.splitlines()[0] == "plan of convolution tour; nothing is written yet"
     assert section(text, "input") == "sample:mni152-t1 189 x 233 x 197 voxels (z, y, x), uint8"
-    assert section(text, "blocks") == "8 blocks of 128 x 128 x 128 voxels because: 1 shard of the outputs"
+    assert section(text, "blocks") == (
+        "8 blocks of 128 x 128 x 128 voxels because: 1 shard of the outputs not 128 x 256 x 256: 1 min 05 s, 900 MiB "
+        "in a worker"
+    )
     assert section(text, "strategy") == (
         "windows because: the input is a store not overlap: memory grows with the volume"
     )
-    assert section(text, "reads") == "9.00 MiB, an average voxel 1.04 times"
+    assert section(text, "reads") == (
+        "9.00 MiB, an average voxel 1.04 times 12.0 MiB decoded, 1.39 times the image: 4.00 MiB of chunks are kept"
+    )
     assert section(text, "writes") == "64.0 MiB before compression, pyramids included"
     assert section(text, "memory") == (
-        "700 MiB at the peak in a worker, which has 4.00 GiB 40.0 MiB at the peak on the device for one block"
+        "700 MiB at the peak in a worker, which has 4.00 GiB 262 MiB of it are the process without blocks, as measured "
+        "40.0 MiB at the peak on the device for one block"
+    )
+    assert section(text, "time") == (
+        "about 1 min 04 s in 11 tasks: blocks 1 min 01 s, pyramid 2.5 s because: by measured speeds"
     )
     assert section(text, "numbers") == "single precision: sums are kept in float32"
     assert section(text, "cluster") == "local: 2 workers with 1 thread each"
@@ -73,6 +82,18 @@ def test_a_plan_tells_how_kernels_are_weighed_and_why(plan: Plan) -> None:
     assert section(text, "sum").endswith(told)
 
 
+def test_a_plan_that_cannot_tell_times_says_why(plan: Plan) -> None:
+    """Nothing is made up."""
+    untimed = replace(plan, seconds_blocks=None, seconds_pyramid=None, time_reason="the input was not probed")
+    assert section(plan_text(untimed), "time") == "11 tasks; not predicted: the input was not probed"
+
+
+def test_what_is_read_as_it_is_stored_is_told_once(plan: Plan) -> None:
+    """Without chunks nothing is decoded."""
+    raw = replace(plan, bytes_decoded=plan.bytes_read)
+    assert section(plan_text(raw), "reads") == "9.00 MiB, an average voxel 1.04 times"
+
+
 def test_one_worker_is_not_each(plan: Plan) -> None:
     """Grammar, with the numbers the other way round."""
     text = plan_text(replace(plan, resources=replace(plan.resources, workers=1, threads_per_worker=4)))
@@ -82,7 +103,7 @@ def test_one_worker_is_not_each(plan: Plan) -> None:
 def test_a_device_without_memory_of_its_own(plan: Plan) -> None:
     """Processors work in the worker's."""
     memory = section(plan_text(replace(plan, peak_device_bytes=0)), "memory")
-    assert memory.endswith("has 4.00 GiB none on the device, which works in the worker's memory")
+    assert memory.endswith("blocks, as measured none on the device, which works in the worker's memory")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
@@ -111,6 +132,18 @@ def test_a_summary_tells_what_was_written_where_and_how_long_it_took(record: Run
     assert section(text, "speed") == "2.00 million output voxels/s, the pyramid not counted"
     assert section(text, "moved") == "9.00 MiB read, 64.0 MiB written"
     assert section(text, "note") == record.notes[0]
+
+
+def test_a_summary_tells_what_was_forecast(record: RunRecord) -> None:
+    """Beside what came of it."""
+    assert section(summary(record), "forecast") == (
+        "blocks: 7.5 s, took 8.0 s pyramid: 3.5 s, took 3.0 s read and written: as moved "
+        "memory of a worker: 700 MiB, at most 650 MiB in 2 workers"
+    )
+    forecast = Forecast(None, None, record.bytes_read, record.bytes_written // 2, 2**20)
+    assert section(summary(replace(record, forecast=forecast, worker_peak_bytes={})), "forecast") == (
+        "written: 32.0 MiB, came to 64.0 MiB memory of a worker: 1.00 MiB, not measured"
+    )
 
 
 def test_a_summary_of_nothing_but_nan(record: RunRecord) -> None:

@@ -69,6 +69,7 @@ class Cluster(ABC):
     worker_count: int = 1
     threads_per_worker: int = 1
     worker_memory_bytes: int
+    worker_held_bytes: int = 0
     crosses_processes: bool = False
     dashboard_url: str | None = None
 

@@ -41,6 +41,8 @@ class DistributedCluster(Cluster):
         # A limit of 0 is none: the machine's memory is all that they have.
         limits = [worker["memory_limit"] or machine_memory_bytes() // len(workers) for worker in workers]
         self.worker_memory_bytes = min(limits)
+        # As of its last heartbeat.
+        self.worker_held_bytes = max(worker["metrics"].get("memory", 0) for worker in workers)
         self.crosses_processes = not all(address.startswith("inproc:") for address in addresses)
         self.dashboard_url = client.dashboard_link
         # Eight hexadecimal digits at the end of a name are left out by the dashboard.

@@ -8,17 +8,17 @@ variables that a worker process needs *before* it starts. It may offer ``measure
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from convolume.devices._held import Array, HeldVoxels, Voxels
-from convolume.devices._method_speeds import method_speeds
+from convolume.devices._method_speeds import method_speeds, remembered_speeds
 from convolume.devices._pass import Pass
-from convolume.devices._transform import THREADS_VARIABLE
+from convolume.layouts import host_threads
 from convolume.numerics import Precision
 
 if TYPE_CHECKING:
@@ -39,6 +39,14 @@ class Device(ABC):
     """
 
     info: DeviceInfo
+    turn: Lock
+    """Held while a block is worked on by those who want the device's memory to themselves."""
+
+    def __new__(cls, *_arguments: Any, **_named: Any) -> Self:
+        """Return a device whose turn nobody has."""
+        device = super().__new__(cls)
+        device.turn = Lock()
+        return device
 
     @abstractmethod
     def correlate(
@@ -144,13 +152,18 @@ class Device(ABC):
     @property
     def transform_threads(self) -> int:
         """Threads of the host that transforms take: a worker process has its share of the machine."""
-        most = int(os.environ.get(THREADS_VARIABLE) or os.cpu_count() or 1)
+        most = host_threads()
         return min(self.info.compute_units, most) if self.info.kind == "cpu" else most
 
     @cached_property
     def speeds(self) -> MethodSpeeds:
         """What the methods take here, measured in about a second when a device is first asked."""
         return method_speeds(self)
+
+    @property
+    def known_speeds(self) -> MethodSpeeds | None:
+        """The same, where it was measured before; nothing is measured now."""
+        return remembered_speeds(self)
 
     def prepared(self) -> Device:
         """Return this device, ready to make a program for every stencil at once, as it does where that pays."""

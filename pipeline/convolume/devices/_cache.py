@@ -15,7 +15,7 @@ from typing import Literal
 
 __all__ = ["cache_folder", "recall", "remember"]
 
-Kind = Literal["methods", "speeds", "variants"]
+Kind = Literal["footprints", "methods", "speeds", "variants"]
 
 
 def cache_folder() -> Path:

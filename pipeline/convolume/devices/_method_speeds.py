@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from convolume.devices import Device
 
-__all__ = ["method_speeds"]
+__all__ = ["method_speeds", "remembered_speeds"]
 
 Array = npt.NDArray[Any]
 
@@ -41,13 +41,24 @@ def method_speeds(device: Device) -> MethodSpeeds:
     DeviceError
         The device cannot run what is measured.
     """
-    where = f"{device.info.name}, {device.transform_threads} threads", device.info.driver
-    known = recall("methods", *where)
+    known = remembered_speeds(device)
+    if known is not None:
+        return known
+    speeds = _measured(device)
+    remember("methods", *_where(device), {name: float(f"{figure:.4g}") for name, figure in asdict(speeds).items()})
+    return speeds
+
+
+def remembered_speeds(device: Device) -> MethodSpeeds | None:
+    """Return what was measured before; None where nothing was."""
+    known = recall("methods", *_where(device))
     if isinstance(known, dict) and known.keys() == set(MethodSpeeds.__slots__):
         return MethodSpeeds(**{name: float(figure) for name, figure in known.items()})
-    speeds = _measured(device)
-    remember("methods", *where, {name: float(f"{figure:.4g}") for name, figure in asdict(speeds).items()})
-    return speeds
+    return None
+
+
+def _where(device: Device) -> tuple[str, str]:
+    return f"{device.info.name}, {device.transform_threads} threads", device.info.driver
 
 
 def _measured(device: Device) -> MethodSpeeds:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from convolume.devices._transform import Transform
+from convolume.devices._transform import KEPT_BYTES, Transform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,10 +30,9 @@ __all__ = ["Kept", "Sweeps", "correlate_by_transform", "kept_kernels"]
 Array = npt.NDArray[Any]
 Part = tuple[slice, ...]
 
-# What a thread works on at a time: it fits into a core's second-level cache.
-_PART_BYTES = 2**19
-# Kernels' transforms that are kept.
-_KEPT_BYTES = 2**28
+# What a thread works on at a time. It need not fit into a core's own cache, but threads that ask for Python's lock at
+# every plane wait for each other as long again as they work.
+_PART_BYTES = 2**21
 
 
 def correlate_by_transform(
@@ -85,16 +84,18 @@ class Sweeps:
             spectrum[part] = scipy.fft.rfftn(voxels, [lengths[axis] for axis in near], near)
 
         def weigh(part: Part) -> None:
-            lines = scipy.fft.fft(spectrum[part], lengths[far], far)
+            lines = scipy.fft.fft(spectrum[part], lengths[far], far, overwrite_x=True)
             lines *= kernel[part]
             lines = scipy.fft.ifft(lines, axis=far, overwrite_x=True)
-            first = _on(far, slice(out.shape[far]), out.ndim)
-            spectrum[part][first] = lines[first]
+            # Where nothing is padded, scipy has most likely done all of it in place.
+            if not np.may_share_memory(lines, spectrum):
+                first = _on(far, slice(out.shape[far]), out.ndim)
+                spectrum[part][first] = lines[first]
 
         def deliver(part: Part) -> None:
             lines = spectrum[part]
             for axis in near[:-1]:
-                lines = scipy.fft.ifft(lines, axis=axis)[_on(axis, slice(out.shape[axis]), out.ndim)]
+                lines = scipy.fft.ifft(lines, axis=axis, overwrite_x=True)[_on(axis, slice(out.shape[axis]), out.ndim)]
             self._deliver(lines, out[part])
 
         self._everywhere(fill, spectrum.shape, far)
@@ -186,7 +187,7 @@ class Kept:
         return array
 
 
-kept_kernels = Kept(_KEPT_BYTES)
+kept_kernels = Kept(KEPT_BYTES)
 
 
 def _on(axis: int, part: slice, ndim: int) -> Part:

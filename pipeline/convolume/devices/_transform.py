@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log2, prod
 
-__all__ = ["THREADS_VARIABLE", "Transform", "transform_tile"]
+__all__ = ["KEPT_BYTES", "Transform", "transform_tile"]
 
-# Tells a worker process how many threads its transforms may take.
-THREADS_VARIABLE = "CONVOLUME_THREADS"
-
+# Kernels' transforms that a process keeps.
+KEPT_BYTES = 2**28
 # A tile's transform takes 2**25 · 4 bytes in single precision, its kernel's as much again.
 _TILE_POINTS = 2**25
 # Planes without a third axis share nothing: few of them at a time stay in the cache.

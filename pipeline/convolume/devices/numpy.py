@@ -37,9 +37,11 @@ class NumpyDevice(Device):
         """Write the valid correlation of `padded` to `out`; see `Device.correlate`."""
         dtype = np.float32 if precision is Precision.SINGLE else np.float64
         with np.errstate(all="ignore"):
-            for tile in _tiles(out.shape):
-                sums = _weighted_sum(padded, tile, stencil, dtype)
-                is_exact = precision is Precision.SCIPY
+            is_exact = precision is Precision.SCIPY
+            by_halves = stencil.adds_by_halves(exact=is_exact)
+            # Neighbours along a box share their sums.
+            for tile in _tiles(out.shape, int(np.argmax(stencil.shape)) if by_halves else out.ndim - 1):
+                sums = (_box_sum if by_halves else _weighted_sum)(padded, tile, stencil, dtype)
                 out[tile] = truncate_like_scipy(sums, out.dtype, by_lines=stencil.by_lines) if is_exact else sums
 
 
@@ -87,16 +89,36 @@ def _weighted_sum(padded: Array, tile: tuple[slice, ...], stencil: Stencil, dtyp
     return sums
 
 
+def _box_sum(padded: Array, tile: tuple[slice, ...], stencil: Stencil, dtype: npt.DTypeLike) -> Array:
+    """Return sums in the order of `Stencil.adds_by_halves`."""
+    axis, size = int(np.argmax(stencil.shape)), stencil.size
+    reach = tuple(slice(s.start, s.stop + n - 1) for s, n in zip(tile, stencil.shape, strict=True))
+    sums_of = {1: np.moveaxis(padded[reach].astype(dtype), axis, 0)}
+    count = len(sums_of[1]) - size + 1
+    length = 1
+    while 2 * length <= size:
+        sums_of[2 * length] = sums_of[length][:-length] + sums_of[length][length:]
+        length *= 2
+    total, begin = sums_of[length][:count], length
+    while begin < size:
+        length //= 2
+        if begin + length <= size:
+            total = total + sums_of[length][begin : begin + count]
+            begin += length
+    return np.moveaxis((total + np.asarray(0, dtype)) * np.asarray(stencil.box_weight, dtype), 0, axis)
+
+
 def _window(padded: Array, tile: tuple[slice, ...], offset: tuple[int, ...]) -> Array:
     return padded[tuple(slice(s.start + o, s.stop + o) for s, o in zip(tile, offset, strict=True))]
 
 
-def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    extents, voxels_left = [], _TILE_VOXELS
-    for extent in reversed(shape):
-        extents.append(max(1, min(extent, voxels_left)))
-        voxels_left //= extents[-1]
-    starts = (range(0, n, t) for n, t in zip(shape, reversed(extents), strict=True))
+def _tiles(shape: tuple[int, ...], longest: int) -> Iterator[tuple[slice, ...]]:
+    """Yield tiles that are as long as they can be along an axis, then along the last ones."""
+    extents, voxels_left = [1] * len(shape), _TILE_VOXELS
+    for axis in sorted(range(len(shape)), key=lambda axis: (axis == longest, axis), reverse=True):
+        extents[axis] = max(1, min(shape[axis], voxels_left))
+        voxels_left //= extents[axis]
+    starts = (range(0, n, t) for n, t in zip(shape, extents, strict=True))
     for place in product(*starts):
-        ends = (min(a + t, n) for a, t, n in zip(place, reversed(extents), shape, strict=True))
+        ends = (min(a + t, n) for a, t, n in zip(place, extents, shape, strict=True))
         yield tuple(slice(a, b) for a, b in zip(place, ends, strict=True))

@@ -20,6 +20,7 @@ from convolume.arrays import new_array
 from convolume.boundary import OUTSIDE, Runs, longest_run, positions_in, runs_length, source_indices
 from convolume.devices import Pass
 from convolume.devices._transform import transform_tile
+from convolume.layouts import boxes, copy_voxels, row_axis
 from convolume.numerics import Precision
 from convolume.operations import Arithmetic, Correlate, Operation, Sequence, reach_of
 from convolume.regions import BlockGrid
@@ -240,7 +241,8 @@ def _correlate_box(work: Work, operation: Correlate, patch: Patch, box: Box, out
     if is_done or not (isinstance(voxels, np.ndarray) and isinstance(out, np.ndarray)):
         return
     for part in _parts(places, [extent - 1 for extent in stencil.shape], out.shape):
-        padded = _gather(voxels, _needed(places, part, stencil), operation.cval, work.precision)
+        axis = row_axis(out[part].shape)
+        padded = _gather(voxels, _needed(places, part, stencil), operation.cval, work.precision, axis)
         work.device.correlate(padded, stencil, out[part], work.precision)
 
 
@@ -279,7 +281,7 @@ def _parts(places: tuple[Indices, ...], margins: list[int], shape: tuple[int, ..
     if high - low == shape[-1] and all(low < high for low, high in inner):
         yield from _inner_box_and_slabs(inner, shape)
     else:
-        yield from _tiles(shape)
+        yield from boxes(shape, _TILE_VOXELS, whole=len(shape) - 1)
 
 
 def _longest_stretch(places: Indices, margin: int) -> tuple[int, int]:
@@ -298,18 +300,6 @@ def _inner_box_and_slabs(inner: list[tuple[int, int]], shape: tuple[int, ...]) -
     yield tuple(slice(low, high) for low, high in inner)
 
 
-def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Yield boxes of about `_TILE_VOXELS` that hold whole rows and are about as long on all other axes."""
-    extents = [1] * (len(shape) - 1) + [shape[-1]]
-    while 2 * prod(extents) <= _TILE_VOXELS:
-        growing = [axis for axis, n in enumerate(shape) if extents[axis] < n]
-        if not growing:
-            break
-        extents[min(reversed(growing), key=extents.__getitem__)] *= 2
-    for _, tile in BlockGrid(shape, tuple(extents)):
-        yield tile.slices
-
-
 def _room(voxels: Voxels, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Voxels:
     """Return new voxels where others are."""
     return new_array(shape, dtype) if isinstance(voxels, np.ndarray) else voxels.room(shape, dtype)
@@ -320,20 +310,28 @@ class _Scratch(threading.local):
 
     memory: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
 
-    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int) -> Array:
+        """Return an array whose voxels lie side by side along an axis."""
         size_bytes = prod(shape) * dtype.itemsize
         if size_bytes > self.memory.nbytes:
             self.memory = np.empty(size_bytes, np.uint8)
-        return self.memory[:size_bytes].view(dtype).reshape(shape)
+        laid = (*shape[:axis], *shape[axis + 1 :], shape[axis])
+        return np.moveaxis(self.memory[:size_bytes].view(dtype).reshape(laid), -1, axis)
 
 
 _scratch = _Scratch()
 
 
-def _gather(voxels: Array, places: list[Indices], cval: float = 0.0, precision: Precision = Precision.SINGLE) -> Array:
+def _gather(
+    voxels: Array,
+    places: list[Indices],
+    cval: float = 0.0,
+    precision: Precision = Precision.SINGLE,
+    axis: int | None = None,
+) -> Array:
     """Return the voxels at `places`: a view where they stand side by side on every axis, else a copy in scratch memory.
 
-    The copy lasts until this thread gathers again.
+    The copy lasts until this thread gathers again; its rows lie along `axis`, the last if none is named.
     """
     pieces = [_pieces(place) for place in places]
     if all(len(axis) == 1 and isinstance(axis[0][1], slice) for axis in pieces):
@@ -341,12 +339,13 @@ def _gather(voxels: Array, places: list[Indices], cval: float = 0.0, precision: 
     outside = [place == OUTSIDE for place in places]
     has_outside = any(axis.any() for axis in outside)
     dtype = _dtype_that_holds(cval, voxels.dtype, precision) if has_outside else voxels.dtype
-    result = _scratch.array(tuple(len(place) for place in places), dtype)
+    rows = voxels.ndim - 1 if axis is None else axis
+    result = _scratch.array(tuple(len(place) for place in places), dtype, rows)
     for piece in product(*pieces):
-        result[tuple(target for target, _ in piece)] = _taken(voxels, [source for _, source in piece])
-    for axis, hidden in enumerate(outside):
+        copy_voxels(result[tuple(target for target, _ in piece)], _taken(voxels, [source for _, source in piece]))
+    for place, hidden in enumerate(outside):
         if hidden.any():
-            result[(slice(None),) * axis + (hidden,)] = cval
+            result[(slice(None),) * place + (hidden,)] = cval
     return result
 
 
@@ -354,13 +353,26 @@ def _pieces(places: Indices) -> list[tuple[slice, slice | Indices]]:
     """Cut the places of one axis into what lies before, in and after their longest run: targets and sources."""
     low, high = longest_run(places)
     pieces: list[tuple[slice, slice | Indices]] = []
-    if low:
-        pieces.append((slice(0, low), np.maximum(places[:low], 0)))
-    if low < high:
-        pieces.append((slice(low, high), slice(int(places[low]), int(places[low]) + high - low)))
-    if high < len(places):
-        pieces.append((slice(high, len(places)), np.maximum(places[high:], 0)))
+    for start, stop in ((0, low), (low, high), (high, len(places))):
+        if start < stop:
+            pieces.append((slice(start, stop), _as_slice(np.maximum(places[start:stop], 0))))
     return pieces
+
+
+def _as_slice(places: Indices) -> slice | Indices:
+    """Return places as a slice where they go up or down one by one: NumPy need not copy what it takes by a slice.
+
+    Examples
+    --------
+    >>> _as_slice(np.array([2, 1, 0])), _as_slice(np.array([4, 5])), _as_slice(np.array([1, 0, 0, 1]))
+    (slice(2, None, -1), slice(4, 6, 1), array([1, 0, 0, 1]))
+    """
+    first, last = int(places[0]), int(places[-1])
+    step = -1 if last < first else 1
+    if np.any(np.diff(places) != step):
+        return places
+    stop = last + step
+    return slice(first, None if stop < 0 else stop, step)
 
 
 def _taken(voxels: Array, sources: list[slice | Indices]) -> Array:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from dask.base import tokenize
 
 from convolume.execution.evaluate import Patch
+from convolume.execution.journal import check_claims, leave_marks
 from convolume.execution.task import filter_patch, naming_the_block, write_results
 from convolume.operations import reach_on_axis
 from convolume.regions import Region
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from convolume.execution.task import BlockJob, StoreJob
     from convolume.records import BlockRecord
     from convolume.regions import BlockGrid
-    from convolume.stores import Sink, Source
+    from convolume.stores import Source
 
 __all__ = ["AxisLayout", "axis_layout", "drive_overlap", "filter_lazily", "lazy_source", "overlap_block_count"]
 
@@ -150,7 +151,7 @@ def drive_overlap(cluster: Cluster, job: StoreJob, grid: BlockGrid, name: str) -
         dtype=np.dtype(object),
         name=f"{name}-{uuid4().hex[:8]}",
         job=job.blocks,
-        sinks=job.sinks,
+        store=job,
     )
     for record in cluster.compute_each(stored.to_delayed().ravel().tolist()):
         yield record.item()
@@ -192,18 +193,21 @@ def _filter_block(padded: Array, block_info: Any = None, *, job: BlockJob, layou
 
 
 def _run_block(
-    padded: Array, block_info: Any = None, *, job: BlockJob, layouts: list[AxisLayout], sinks: tuple[Sink, ...]
+    padded: Array, block_info: Any = None, *, job: BlockJob, layouts: list[AxisLayout], store: StoreJob
 ) -> Array:
     index, region, patch = _block(padded, block_info, layouts)
     with naming_the_block(job, index, region):
         began = perf_counter()
         results = filter_patch(job, patch, region)
         computed = perf_counter()
-        record = write_results(job, sinks, index, region, results)
+        check_claims(store.journals)
+        written = write_results(job, store.sinks, index, region, results)
+        # Every voxel of the source is read once; neighbours get theirs from each other.
+        bytes_read = region.size_voxels * padded.itemsize
+        record = replace(written, bytes_read=bytes_read, seconds_compute=computed - began)
+        leave_marks(store.journals, record, region, results)
     cell = np.empty((1,) * len(index), object)
-    # Every voxel of the source is read once; neighbours get theirs from each other.
-    bytes_read = region.size_voxels * padded.itemsize
-    cell[(0,) * len(index)] = replace(record, bytes_read=bytes_read, seconds_compute=computed - began)
+    cell[(0,) * len(index)] = record
     return cell
 
 

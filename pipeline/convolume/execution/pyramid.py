@@ -2,62 +2,118 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from convolume.arrays import new_array
 from convolume.clusters import Task
 from convolume.execution.failures import finish_all
+from convolume.execution.journal import check_claims
 from convolume.execution.patience import errors_at, patiently
 from convolume.numerics import cast_result
 from convolume.regions import BlockGrid, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from convolume.clusters import Cluster
+    from convolume.execution.journal import Journal
     from convolume.stores import Sink
 
-__all__ = ["block_mean", "display_windows", "drive_pyramid", "pyramid_block_count"]
+__all__ = ["Pyramid", "block_mean", "display_windows", "drive_pyramids", "pyramid_block_count", "pyramid_bytes"]
 
 Array = npt.NDArray[Any]
 
-# Blocks grow by whole shards up to about this size, so that a level does not take a task a chunk.
-_BLOCK_VOXELS = 2**23
+# Blocks grow by whole shards up to about this size, so that a level does not take a task a chunk; of the level above
+# they read eight times as much.
+_BLOCK_VOXELS = 2**21
+# Larger images than this are not looked at again for the range that is worth showing.
+_SHOWN_VOXELS = 2**23
+# What is averaged at a time stays in a core's second-level cache.
+_PART_VOXELS = 2**17
 _BEYOND_FLOAT64 = (np.dtype(np.int64), np.dtype(np.uint64))
 
 
-def drive_pyramid(cluster: Cluster, sinks: dict[str, Sink]) -> Iterator[int]:
-    """Fill the levels of all outputs, from the finest to the coarsest; yield the bytes of every block written."""
-    deepest = max(len(sink.levels) for sink in sinks.values())
+@dataclass(frozen=True)
+class Pyramid:
+    """The lower levels of one output, and where their blocks are marked; small, and sent to the workers."""
+
+    name: str
+    sink: Sink
+    journal: Journal | None = None
+
+    def blocks(self, level: int) -> BlockGrid:
+        """Return the blocks of a level that is there."""
+        return _level_grid(self.sink, level)
+
+
+def drive_pyramids(
+    cluster: Cluster, pyramids: list[Pyramid], is_done: Callable[[str, int, Region], bool]
+) -> Iterator[int]:
+    """Fill the levels of all outputs, from the finest to the coarsest; yield the bytes of every block written.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        Where tasks run.
+    pyramids : list of Pyramid
+        One for each output.
+    is_done : callable
+        Says of an output's name, a level and a block's region whether it is done already; then it is left out.
+    """
+    deepest = max(len(pyramid.sink.levels) for pyramid in pyramids)
     for level in range(1, deepest):
         tasks = (
-            Task(f"{name}: pyramid level {level}", index, write_level_block, (sink, level, region))
-            for name, sink in sinks.items()
-            if level < len(sink.levels)
-            for index, region in _level_grid(sink, level)
+            Task(f"{pyramid.name}: pyramid level {level}", index, write_level_block, (pyramid, level, index, region))
+            for pyramid in pyramids
+            if level < len(pyramid.sink.levels)
+            for index, region in pyramid.blocks(level)
+            if not is_done(pyramid.name, level, region)
         )
         yield from finish_all(cluster, tasks)
 
 
-def pyramid_block_count(sinks: dict[str, Sink]) -> int:
-    """Return the number of blocks that `drive_pyramid` writes."""
-    return sum(len(_level_grid(sink, level)) for sink in sinks.values() for level in range(1, len(sink.levels)))
+def pyramid_block_count(pyramids: list[Pyramid], is_done: Callable[[str, int, Region], bool]) -> int:
+    """Return the number of blocks that `drive_pyramids` writes."""
+    return sum(
+        not is_done(pyramid.name, level, region)
+        for pyramid in pyramids
+        for level in range(1, len(pyramid.sink.levels))
+        for _, region in pyramid.blocks(level)
+    )
 
 
-def write_level_block(sink: Sink, level: int, region: Region) -> int:
-    """Write one block of a level from the level above it; return the bytes written."""
-    above, here = sink.levels[level - 1].shape, sink.levels[level].shape
-    factors = tuple(2 if n < m else 1 for n, m in zip(here, above, strict=True))
+def pyramid_bytes(sinks: Iterable[Sink]) -> int:
+    """Return the peak bytes of one block of the lower levels: what it reads, decoded chunks, and its copies."""
+    most = 0
+    for sink in sinks:
+        for level in range(1, len(sink.levels)):
+            grid, factors = _level_grid(sink, level), _factors(sink, level)
+            voxels = prod(grid.block_shape)
+            above = min(voxels * prod(factors), sink.levels[level - 1].size_voxels)
+            most = max(most, (2 * above + 3 * voxels) * np.dtype(sink.levels[level].dtype).itemsize)
+    return most
+
+
+def write_level_block(pyramid: Pyramid, level: int, index: tuple[int, ...], region: Region) -> int:
+    """Write and mark one block of a level, made from the level above it; return the bytes written."""
+    sink = pyramid.sink
+    above, factors = sink.levels[level - 1].shape, _factors(sink, level)
     start = tuple(a * f for a, f in zip(region.start, factors, strict=True))
     stop = tuple(min(b * f, n) for b, f, n in zip(region.stop, factors, above, strict=True))
-    above_it = Region(start, stop)
+    above_it, journal = Region(start, stop), pyramid.journal
     with errors_at(f"{sink.path}, pyramid level {level} at {region}"):
         finer = patiently(sink.path, f"voxels {above_it} cannot be read", lambda: sink.read(level - 1, above_it))
         means = block_mean(finer, factors)
-        return patiently(sink.path, f"voxels {region} cannot be written", lambda: sink.write(level, region, means))
+        check_claims([journal])
+        written = patiently(sink.path, f"voxels {region} cannot be written", lambda: sink.write(level, region, means))
+        if journal is not None:
+            patiently(journal.folder, "a mark cannot be left", lambda: journal.mark(level, index, region, means))
+    return written
 
 
 def block_mean(voxels: Array, factors: tuple[int, ...]) -> Array:
@@ -70,6 +126,18 @@ def block_mean(voxels: Array, factors: tuple[int, ...]) -> Array:
     >>> block_mean(np.array([[0, 1], [1, 1], [7, 8]], np.uint8), (2, 2)).tolist()
     [[1], [8]]
     """
+    shape = tuple(-(-n // factor) for n, factor in zip(voxels.shape, factors, strict=True))
+    result = new_array(shape, voxels.dtype)
+    axis = next((axis for axis, n in enumerate(shape) if n > 1), 0)
+    length = max(1, _PART_VOXELS * shape[axis] // max(1, voxels.size))
+    for start in range(0, shape[axis], length):
+        part = (slice(None),) * axis + (slice(start, start + length),)
+        finer = (slice(None),) * axis + (slice(start * factors[axis], (start + length) * factors[axis]),)
+        result[part] = _mean_of_part(voxels[finer], factors)
+    return result
+
+
+def _mean_of_part(voxels: Array, factors: tuple[int, ...]) -> Array:
     if voxels.dtype in _BEYOND_FLOAT64:
         return _whole_mean(voxels, factors)
     narrow = voxels.dtype.itemsize <= np.dtype(np.uint16).itemsize or voxels.dtype == np.float32
@@ -89,7 +157,7 @@ def display_windows(sink: Sink, smallest: float, largest: float) -> tuple[tuple[
     image = sink.levels[-1]
     channel = next((i for i, axis in enumerate(image.axes) if axis.kind == "channel"), None)
     low, high = (value if np.isfinite(value) else 0.0 for value in (smallest, largest))
-    if image.size_voxels > _BLOCK_VOXELS:
+    if image.size_voxels > _SHOWN_VOXELS:
         return ((low, high, low, high),) * (1 if channel is None else image.shape[channel])
     voxels = sink.read(len(sink.levels) - 1, Region.whole(image.shape))
     channels = [voxels] if channel is None else list(np.moveaxis(voxels, channel, 0))
@@ -137,6 +205,12 @@ def _pair_sum(values: Array, axis: int) -> Array:
     alone = first[(slice(None),) * axis + (slice(second.shape[axis], None),)]
     sums: Array = first + np.concatenate([second, alone], axis=axis)
     return sums
+
+
+def _factors(sink: Sink, level: int) -> tuple[int, ...]:
+    """Return by how much each axis of the level above is longer: 2 or 1."""
+    above, here = sink.levels[level - 1].shape, sink.levels[level].shape
+    return tuple(2 if n < m else 1 for n, m in zip(here, above, strict=True))
 
 
 def _level_grid(sink: Sink, level: int) -> BlockGrid:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from convolume.boundary import BoundaryMode
 from convolume.errors import InputError, did_you_mean
+from convolume.layouts import copy_voxels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,8 +63,7 @@ class Call:
         """Return the result, in the array that was given for it if there is one."""
         if self.out is None or result is self.out:
             return result
-        with np.errstate(all="ignore"):
-            self.out[...] = result
+        copy_voxels(self.out, result)
         return self.out
 
 

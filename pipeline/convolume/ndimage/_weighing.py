@@ -14,6 +14,7 @@ from convolume.arrays import new_array
 from convolume.devices._selection import choose_device, open_device
 from convolume.errors import InputError
 from convolume.execution.in_memory import filter_array
+from convolume.layouts import copy_voxels
 from convolume.ndimage._arguments import is_dask
 from convolume.numerics import Precision
 from convolume.operations import Correlate, Operation, Sequence
@@ -127,7 +128,8 @@ def joined(real: Any, imaginary: Any, dtype: np.dtype[Any]) -> Any:
     if is_dask(real):
         return real.map_blocks(joined, imaginary, dtype, dtype=dtype, meta=np.empty((0,) * real.ndim, dtype))
     result = new_array(real.shape, dtype)
-    result.real, result.imag = real, imaginary
+    copy_voxels(result.real, real)
+    copy_voxels(result.imag, imaginary)
     return result
 
 

@@ -1,53 +1,99 @@
-"""The blocks of a run: their shape, and what they read."""
+"""The blocks of a run: of all shapes that fit, the one that is expected to take the least time."""
 
 from __future__ import annotations
 
-from itertools import accumulate
+from dataclasses import dataclass
+from itertools import product
 from math import lcm, prod
 from typing import TYPE_CHECKING
 
-from convolume.boundary import runs_length
 from convolume.errors import InputError
-from convolume.operations import reach_on_axis
-from convolume.planning.memory import WORKER_BASE_BYTES
-from convolume.regions import BlockGrid
 
 if TYPE_CHECKING:
-    from convolume.operations import Operation
-    from convolume.planning.memory import BlockMemory
-    from convolume.planning.plan import Resources
+    from collections.abc import Callable, Iterator
 
-__all__ = ["bytes_to_read", "checked_block", "choose_block_shape"]
+    from convolume.planning.reading import Reading
 
-# Blocks stop growing here: large enough that halos are cheap, small enough to be many.
-_BLOCK_VOXELS = 2**24
-# Enough blocks that all workers stay busy until the end.
-_BLOCKS_PER_SLOT = 4
+__all__ = ["BlockChoice", "BlockOption", "checked_block", "choose_blocks", "whole_units"]
+
+# Blocks beyond this are no faster: halos are cheap long before.
+_MOST_VOXELS = 2**27
+# A shape that takes a little longer and much less memory is the better one.
+_WORTH = 1.02
 
 
-def choose_block_shape(
-    image_shape: tuple[int, ...],
-    write_units: list[tuple[int, ...]],
-    space_axes: tuple[int, ...],
-    memory: BlockMemory,
-    resources: Resources,
-) -> tuple[tuple[int, ...], str]:
-    """Return a block shape that is a whole number of every output's shards, and the reason for it.
+@dataclass(frozen=True, slots=True)
+class BlockOption:
+    """A shape of blocks that was considered: what a run would take with it, and what a worker would promise."""
 
-    Blocks grow from one shard, the shortest space axis first, while they stay under 2^24 voxels, fit into the
-    workers' memory and are at least four for each slot.
+    shape: tuple[int, ...]
+    reading: Reading
+    seconds: float
+    peak_host_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockChoice:
+    """The shape of blocks, why, and the best of the others by the number of their voxels, smallest first."""
+
+    chosen: BlockOption
+    reason: str
+    rejected: tuple[BlockOption, ...] = ()
+
+
+def choose_blocks(
+    shapes: Iterator[tuple[int, ...]], weigh: Callable[[tuple[int, ...]], list[BlockOption]], limit_bytes: int
+) -> BlockChoice:
+    """Return the shape that takes the least time of those that a worker has room for.
+
+    Parameters
+    ----------
+    shapes : iterator of tuple of int
+        The shapes that may be, such as `whole_units` yields, the smallest first.
+    weigh : callable
+        Returns what a shape takes, with fewer and with more chunks kept.
+    limit_bytes : int
+        Memory of a worker.
+
+    Returns
+    -------
+    BlockChoice
+        Where nothing fits, what needs least.
+    """
+    options = [option for shape in shapes for option in weigh(shape)]
+    fitting = [option for option in options if option.peak_host_bytes <= limit_bytes]
+    if not fitting:
+        least = min(options, key=lambda option: option.peak_host_bytes)
+        return BlockChoice(least, "no shape fits; this one needs least")
+    quickest = min(option.seconds for option in fitting)
+    worthy = [option for option in fitting if option.seconds <= _WORTH * quickest]
+    chosen = min(worthy, key=lambda option: option.peak_host_bytes)
+    count = len({option.shape for option in fitting})
+    too_large = len({option.shape for option in options}) - count
+    reason = f"the least predicted time of {count} shape{'s' if count > 1 else ''} of whole shards that fit"
+    if too_large:
+        reason += f"; {too_large} would not"
+    return BlockChoice(chosen, reason, _others(fitting, chosen))
+
+
+def whole_units(
+    image_shape: tuple[int, ...], write_units: list[tuple[int, ...]], space_axes: tuple[int, ...]
+) -> Iterator[tuple[int, ...]]:
+    """Yield shapes that are a whole number of every output's shards, and grow along space axes by doubling.
+
+    Examples
+    --------
+    >>> list(whole_units((4, 300), [(1, 128)], (1,)))
+    [(1, 128), (1, 256), (1, 300)]
     """
     unit = tuple(min(lcm(*axis), n) for axis, n in zip(zip(*write_units, strict=True), image_shape, strict=True))
-    budget = _block_budget(resources)
-    block = unit
-    while (larger := _grown(block, image_shape, space_axes)) is not None:
-        grid = BlockGrid(image_shape, larger)
-        fits = memory.host_bytes(larger) <= budget and prod(larger) <= _BLOCK_VOXELS
-        if not fits or len(grid) < _BLOCKS_PER_SLOT * resources.slots:
-            break
-        block = larger
-    shards = prod(-(-b // u) for b, u in zip(block, unit, strict=True))
-    return block, f"{shards} shard{'s' if shards > 1 else ''} of every output"
+    along = [
+        list(_doubled(u, n)) if axis in space_axes else [u]
+        for axis, (u, n) in enumerate(zip(unit, image_shape, strict=True))
+    ]
+    for shape in product(*along):
+        if shape == unit or prod(shape) <= _MOST_VOXELS:
+            yield shape
 
 
 def checked_block(wanted: tuple[int, ...], shape: tuple[int, ...], units: list[tuple[int, ...]]) -> tuple[int, ...]:
@@ -72,31 +118,23 @@ def checked_block(wanted: tuple[int, ...], shape: tuple[int, ...], units: list[t
     return block
 
 
-def bytes_to_read(
-    operations: list[Operation], grid: BlockGrid, itemsize: int, *, with_halos: bool
-) -> tuple[int, float]:
-    """Return the bytes that all blocks read, and how often an average voxel is read.
-
-    What a block needs on one axis does not depend on the others, so the sum over all blocks is a
-    product of sums over the axes.
-    """
-    whole = prod(grid.shape) * itemsize
-    if not with_halos or not whole:
-        return whole, 1.0
-    total = 1
-    for axis, extents in enumerate(grid.extents):
-        intervals = [(stop - extent, stop) for stop, extent in zip(accumulate(extents), extents, strict=True)]
-        total *= sum(runs_length(reach_on_axis(operations, grid.shape, axis, interval)) for interval in intervals)
-    return total * itemsize, total * itemsize / whole
+def _doubled(unit: int, length: int) -> Iterator[int]:
+    extent = unit
+    while extent < length:
+        yield extent
+        extent *= 2
+    yield length
 
 
-def _grown(block: tuple[int, ...], image_shape: tuple[int, ...], space_axes: tuple[int, ...]) -> tuple[int, ...] | None:
-    open_axes = [axis for axis in space_axes if block[axis] < image_shape[axis]]
-    if not open_axes:
-        return None
-    shortest = min(reversed(open_axes), key=lambda axis: block[axis])
-    return tuple(min(2 * b, n) if a == shortest else b for a, (b, n) in enumerate(zip(block, image_shape, strict=True)))
-
-
-def _block_budget(resources: Resources) -> int:
-    return (resources.worker_memory_bytes - WORKER_BASE_BYTES) // resources.threads_per_worker
+def _others(fitting: list[BlockOption], chosen: BlockOption) -> tuple[BlockOption, ...]:
+    """Return the smallest, the largest and the next best of the other shapes, each as it is best."""
+    best: dict[tuple[int, ...], BlockOption] = {}
+    for option in sorted(fitting, key=lambda option: option.seconds):
+        best.setdefault(option.shape, option)
+    best.pop(chosen.shape)
+    others = list(best.values())
+    if not others:
+        return ()
+    by_size = sorted(others, key=lambda option: prod(option.shape))
+    kept = {option.shape: option for option in (others[0], by_size[0], by_size[-1])}
+    return tuple(sorted(kept.values(), key=lambda option: prod(option.shape)))

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convolume.devices._transform import Transform, transform_tile
+from convolume.devices._transform import KEPT_BYTES, Transform, transform_tile
 from convolume.operations import Combine, Correlate, Operation, Sequence, correlations
 from convolume.regions import Halo
 from convolume.stages import Stages
 
-__all__ = ["WORKER_BASE_BYTES", "BlockMemory", "total_halo"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-# An interpreter with dask, NumPy, an OpenCL runtime and the cache of decoded chunks.
-WORKER_BASE_BYTES = 512 * 2**20
+    from convolume.planning.reading import Reading
+    from convolume.regions import BlockGrid
+
+__all__ = ["BlockMemory", "WorkerMemory", "total_halo"]
+
+
+# Allocators keep gaps between what is in use: at most this much was measured.
+_WITH_GAPS = 1.12
+# A program, and what its compiler leaves: more than was measured in the drawn plans of the tests, with PoCL.
+_PROGRAM_BYTES = 12 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +54,39 @@ class BlockMemory:
         voxels, finished, peak = prod(block_shape), 0, 0
         for operation, itemsize in self.targets:
             filtering = self._filter_bytes(operation, block_shape)
-            # While a result is cast, its rounded copy and three masks stand beside it.
-            casting = voxels * (2 * self.working_itemsize + 3 + itemsize)
+            casting = voxels * (self.working_itemsize + itemsize)
             peak = max(peak, finished + max(filtering, casting))
-            finished += voxels * max(itemsize, 1)
-        writing = finished + voxels * max(itemsize for _, itemsize in self.targets)
+            # The result before the cast is let go when the next one is there.
+            finished += voxels * itemsize
+            peak = max(peak, finished + voxels * self.working_itemsize) if len(self.targets) > 1 else peak
+        # Chunks are copied before they are encoded, and what is encoded is no larger.
+        writing = finished + 2 * voxels * max(itemsize for _, itemsize in self.targets)
         shared = len(Stages.of(operation for operation, _ in self.targets).shared)
         return patch * (self.source_itemsize + shared * self.working_itemsize) + max(peak, writing)
+
+    @property
+    def program_bytes(self) -> int:
+        """Bytes of the programs that are compiled for the operations, one for passes along the axes together."""
+        return _PROGRAM_BYTES * len({unit for operation, _ in self.targets for unit in _units(operation)})
+
+    def kernel_bytes(self, grid: BlockGrid) -> int:
+        """Return the bytes of the kernels' Fourier transforms, which a process keeps for more blocks, up to a limit."""
+        steps = {step for operation, _ in self.targets for step in correlations(operation)}
+        sizes = [self._transform_bytes(step, grid.block_shape) for step in steps]
+        # The last blocks along an axis have others.
+        shapes: int = 2 ** sum(n > b and n % b > 0 for n, b in zip(grid.shape, grid.block_shape, strict=True))
+        return max(min(shapes * sum(sizes), KEPT_BYTES), max(sizes, default=0))
+
+    def hungriest(self, block_shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Return which step of which target holds most while it is done, and how many bytes: (target, step, bytes)."""
+        found = [(0, 0, 0)]
+        for target, (operation, _) in enumerate(self.targets):
+            steps = operation.operations if isinstance(operation, Sequence) else (operation,)
+            for number, step in enumerate(steps):
+                after = total_halo(Sequence(steps[number + 1 :]), len(block_shape)).outer(block_shape)
+                given = tuple(min(n, extent) for n, extent in zip(after, self.image_shape, strict=True))
+                found.append((target, number, self._filter_bytes(step, given)))
+        return max(found, key=itemgetter(2))
 
     def device_bytes(self, block_shape: tuple[int, ...]) -> int:
         """Return the peak bytes of one block on a device with memory of its own, where its chain stays."""
@@ -74,12 +111,44 @@ class BlockMemory:
         return voxels * self.working_itemsize * (3 if steps > 1 else 2) + transforming
 
     def _transform_bytes(self, step: Correlate | None, block_shape: tuple[int, ...]) -> int:
-        """Return the bytes of a tile's and its kernel's Fourier transform."""
+        """Return the bytes of a tile's Fourier transform, which are as many as its kernel's."""
         if step is None or step.method != "fft":
             return 0
         kernel = step.stencil.shape
         single_bytes = Transform(transform_tile(block_shape, kernel), kernel).scratch_bytes
-        return single_bytes * self.working_itemsize // np.dtype(np.float32).itemsize
+        return single_bytes // 2 * self.working_itemsize // np.dtype(np.float32).itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerMemory:
+    """What a worker process holds at its peak: itself, the chunks that it keeps, and the blocks that it works on.
+
+    Parameters
+    ----------
+    base_bytes : int
+        The process before its first block, its device ready.
+    block : BlockMemory
+        Of one block.
+    pyramid_bytes : int
+        Of one block of the lower levels, which come when the others are done.
+    threads : int
+        Blocks that are worked on at a time, where there are so many.
+    """
+
+    base_bytes: int
+    block: BlockMemory
+    pyramid_bytes: int
+    threads: int
+
+    def peak_bytes(self, grid: BlockGrid, reading: Reading) -> int:
+        """Return the promise."""
+        at_a_time = min(self.threads, len(grid))
+        # Chunks in use stay, however few are to be kept.
+        chunks = max(reading.cache_bytes, at_a_time * reading.chunk_bytes)
+        blocks = at_a_time * self.block.host_bytes(grid.block_shape)
+        kept = self.block.program_bytes + self.block.kernel_bytes(grid)
+        moving = max(chunks + blocks, reading.cache_bytes + self.threads * self.pyramid_bytes)
+        return int(_WITH_GAPS * (self.base_bytes + kept + moving))
 
 
 def total_halo(operation: Operation, ndim: int) -> Halo:
@@ -99,6 +168,11 @@ def total_halo(operation: Operation, ndim: int) -> Halo:
     )
 
 
-def multiply_adds_per_voxel(operation: Operation) -> int:
-    """Return the taps that one output voxel costs."""
-    return sum(step.stencil.tap_count for step in correlations(operation))
+def _units(operation: Operation) -> Iterator[Operation]:
+    """Yield what is weighed by one program each."""
+    parts = () if isinstance(operation, Correlate) else operation.operations
+    if isinstance(operation, Combine) or not all(isinstance(part, Correlate) for part in parts):
+        for part in parts:
+            yield from _units(part)
+    elif parts or isinstance(operation, Correlate):
+        yield operation

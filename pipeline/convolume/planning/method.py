@@ -10,12 +10,16 @@ from convolume.devices._transform import Transform, transform_tile
 from convolume.errors import InputError
 from convolume.numerics import Precision
 from convolume.operations import Correlate, Method, Operation, Sequence, correlations, replaced
+from convolume.planning.earlier import RESUMED
 from convolume.planning.separable import TOLERANCE, axis_by_axis, distance_from_separable
 
 if TYPE_CHECKING:
-    from convolume.devices import Device
+    from collections.abc import Iterator
 
-__all__ = ["MethodChoice", "settled"]
+    from convolume.devices import Device
+    from convolume.records import MethodSpeeds
+
+__all__ = ["MethodChoice", "settled", "step_ns", "walk_ns"]
 
 # Sums of a whole image below which nothing is weighed up: they take a few milliseconds.
 _FEWEST_SUMS = 3e7
@@ -49,7 +53,11 @@ class MethodChoice:
 
 
 def settled(
-    operation: Operation, image_shape: tuple[int, ...], device: Device, precision: Precision
+    operation: Operation,
+    image_shape: tuple[int, ...],
+    device: Device,
+    precision: Precision,
+    before: Iterator[Method] | None = None,
 ) -> tuple[Operation, tuple[MethodChoice, ...]]:
     """Return a tree in which every correlation is direct or transformed, and what was chosen.
 
@@ -63,6 +71,8 @@ def settled(
         Its speeds are measured where a choice needs them.
     precision : Precision
         Sums to the digit (``scipy``) are always direct.
+    before : iterator of Method, optional
+        What an earlier attempt at the same run chose, an entry for each correlation that is not ``direct``.
 
     Raises
     ------
@@ -74,7 +84,11 @@ def settled(
     def settle(step: Correlate) -> Operation:
         if step.method == "direct":
             return step
-        choice = _choice(step, image_shape, device, precision)
+        earlier = next(before, None) if before else None
+        if earlier is not None and step.method == "auto":
+            choice = MethodChoice(step.stencil.shape, earlier, RESUMED)
+        else:
+            choice = _choice(step, image_shape, device, precision)
         choices.append(choice)
         return _done_by(choice.name, step)
 
@@ -117,25 +131,56 @@ def _done_by(method: Method, step: Correlate) -> Operation:
     return replace(step, method=method)
 
 
+def step_ns(step: Correlate, voxels: int, speeds: MethodSpeeds, *, prepares: bool) -> float:
+    """Return what a settled correlation is expected to take for so many voxels, in nanoseconds."""
+    if step.method == "fft":
+        return voxels * _transform_ns(step, (_NOMINAL_EXTENT,) * step.stencil.ndim, speeds)
+    return voxels * _direct_ns(step, speeds, prepares=prepares)
+
+
+def walk_ns(passes: Sequence, voxels: int, speeds: MethodSpeeds) -> float | None:
+    """Return what passes along one axis each take in one walk, in nanoseconds; None where they are not such."""
+    steps = [step for step in passes.operations if isinstance(step, Correlate) and step.method != "fft"]
+    axes = [axis for step in steps for axis, extent in enumerate(step.stencil.shape) if extent > 1]
+    if not 1 < len(steps) == len(passes.operations) == len(axes) == len(set(axes)):
+        return None
+    return voxels * _walk_ns(passes, speeds)
+
+
 def _forecast_ns(step: Correlate, shape: tuple[int, ...], device: Device) -> dict[Method, float]:
     """Return what each method that fits is expected to take, in nanoseconds a voxel."""
     speeds, voxels = device.speeds, prod(shape)
-    tap_ns = speeds.special_tap_ns if device.prepares([step.stencil], voxels) else speeds.tap_ns
-    forecast: dict[Method, float] = {"direct": speeds.pass_ns + tap_ns * step.stencil.tap_count}
+    direct_ns = _direct_ns(step, speeds, prepares=device.prepares([step.stencil], voxels))
+    forecast: dict[Method, float] = {"direct": direct_ns}
     passes = axis_by_axis(step)
     if passes is not None and len(passes.operations) > 1:
         forecast["separable"] = _separable_ns(passes, voxels, device)
-    tile = transform_tile(tuple(min(n, _NOMINAL_EXTENT) for n in shape), step.stencil.shape)
-    forecast["fft"] = speeds.point_ns * Transform(tile, step.stencil.shape).work / prod(tile)
+    forecast["fft"] = _transform_ns(step, shape, speeds)
     return forecast
 
 
+def _direct_ns(step: Correlate, speeds: MethodSpeeds, *, prepares: bool) -> float:
+    return speeds.pass_ns + (speeds.special_tap_ns if prepares else speeds.tap_ns) * step.stencil.tap_count
+
+
+def _transform_ns(step: Correlate, shape: tuple[int, ...], speeds: MethodSpeeds) -> float:
+    tile = transform_tile(tuple(min(n, _NOMINAL_EXTENT) for n in shape), step.stencil.shape)
+    return speeds.point_ns * Transform(tile, step.stencil.shape).work / prod(tile)
+
+
 def _separable_ns(passes: Sequence, voxels: int, device: Device) -> float:
-    speeds, stencils = device.speeds, [step.stencil for step in correlations(passes)]
-    taps = sum(stencil.tap_count for stencil in stencils)
+    stencils = [step.stencil for step in correlations(passes)]
     if device.prepares(stencils, voxels):
-        return speeds.walk_ns + taps * speeds.special_tap_ns
-    return len(stencils) * speeds.pass_ns + taps * speeds.tap_ns
+        return _walk_ns(passes, device.speeds)
+    return len(stencils) * device.speeds.pass_ns + device.speeds.tap_ns * _taps(passes)
+
+
+def _walk_ns(passes: Sequence, speeds: MethodSpeeds) -> float:
+    return speeds.walk_ns + _taps(passes) * speeds.special_tap_ns
+
+
+def _taps(passes: Sequence) -> int:
+    return sum(step.stencil.tap_count for step in correlations(passes))
 
 
 def _expected(taken_ns: float) -> str:

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from convolume.errors import InputError
-from convolume.planning.memory import WORKER_BASE_BYTES
+from convolume.records import Forecast
 from convolume.regions import BlockGrid, Halo
 
 if TYPE_CHECKING:
-    from convolume.planning.memory import BlockMemory
+    from collections.abc import Callable
+
+    from convolume.planning.blocks import BlockOption
     from convolume.planning.method import MethodChoice
     from convolume.records import DeviceInfo
 
@@ -64,12 +66,23 @@ class SharedSteps:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Where a run happens: what the cluster offers."""
+    """Where a run happens: what the cluster offers.
+
+    `worker_base_bytes` is what a worker process holds before its first block, its device ready; `worker_held_bytes`
+    what one holds that is there already. `worker_start_seconds` passes until it is ready. `environment` is what workers
+    start with.
+    """
 
     cluster: str
     workers: int
     threads_per_worker: int
     worker_memory_bytes: int
+    worker_base_bytes: int = 0
+    worker_base_is_measured: bool = False
+    worker_start_seconds: float = 0.0
+    worker_held_bytes: int | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    is_this_process: bool = False
 
     @property
     def slots(self) -> int:
@@ -92,11 +105,19 @@ class Plan:
     block_shape_voxels: tuple[int, ...]
     block_count: int
     block_reason: str
+    block_rejected: tuple[BlockOption, ...]
+    task_count: int
     bytes_read: int
     read_amplification: float
+    bytes_decoded: int
+    decode_amplification: float
+    cache_bytes: int
     bytes_written: int
     peak_host_bytes: int
     peak_device_bytes: int
+    seconds_blocks: float | None
+    seconds_pyramid: float | None
+    time_reason: str
     resources: Resources
     device: DeviceInfo
     device_reason: str
@@ -108,6 +129,13 @@ class Plan:
     def grid(self) -> BlockGrid:
         """The blocks."""
         return BlockGrid(self.input_shape, self.block_shape_voxels)
+
+    @property
+    def forecast(self) -> Forecast:
+        """What stands beside the measurement when the run is done."""
+        return Forecast(
+            self.seconds_blocks, self.seconds_pyramid, self.bytes_read, self.bytes_written, self.peak_host_bytes
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-like values."""
@@ -131,8 +159,21 @@ def choose_strategy(wanted: Literal["auto", "windows", "overlap", "in_memory"], 
     )
 
 
-def check_memory(peak_bytes: int, block_shape: tuple[int, ...], memory: BlockMemory, resources: Resources) -> None:
+def check_memory(
+    chosen: BlockOption, needs: Callable[[int, tuple[int, ...]], int], resources: Resources, step: str
+) -> None:
     """Refuse blocks that cannot fit.
+
+    Parameters
+    ----------
+    chosen : BlockOption
+        The blocks.
+    needs : callable
+        Returns the bytes that a worker needs for so many blocks of a shape at a time.
+    resources : Resources
+        What there is.
+    step : str
+        What needs most, and how much.
 
     Raises
     ------
@@ -140,21 +181,21 @@ def check_memory(peak_bytes: int, block_shape: tuple[int, ...], memory: BlockMem
         Names what is needed, what there is, and three ways out with their numbers.
     """
     limit, threads = resources.worker_memory_bytes, resources.threads_per_worker
-    if peak_bytes <= limit:
+    if chosen.peak_host_bytes <= limit:
         return
-    smaller = block_shape
-    while max(smaller) > 1 and WORKER_BASE_BYTES + threads * memory.host_bytes(smaller) > limit:
-        smaller = tuple(max(1, b // 2) for b in smaller)
 
-    def needs(blocks: int, shape: tuple[int, ...]) -> str:
-        size_bytes = WORKER_BASE_BYTES + blocks * memory.host_bytes(shape)
+    def told(size_bytes: int) -> str:
         return f"{_mib(size_bytes)}{'' if size_bytes <= limit else ', still too much'}"
 
+    smaller = chosen.shape
+    while max(smaller) > 1 and needs(threads, smaller) > limit:
+        smaller = tuple(max(1, b // 2) for b in smaller)
     message = (
-        f"a worker needs {_mib(peak_bytes)} for {threads} blocks of {' x '.join(map(str, block_shape))} voxels at a "
-        f"time, and has {_mib(limit)}. Ways out: `memory: {_mib(peak_bytes * resources.workers)}` in the "
-        f"configuration; `threads_per_worker: 1` ({needs(1, block_shape)}); or smaller chunks and blocks, "
-        f"`block: {list(smaller)}` ({needs(threads, smaller)})"
+        f"a worker needs {_mib(chosen.peak_host_bytes)} for {threads} block{'s' if threads > 1 else ''} of "
+        f"{' x '.join(map(str, chosen.shape))} voxels at a time, and has {_mib(limit)}; {step}. Ways out: "
+        f"`memory: {_mib(chosen.peak_host_bytes * resources.workers)}` in the configuration; `threads_per_worker: 1` "
+        f"({told(needs(1, chosen.shape))}); or smaller chunks and blocks, `block: {list(smaller)}` "
+        f"({told(needs(threads, smaller))})"
     )
     raise InputError(message)
 

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from convolume.devices._selection import DeviceChoice
+    from convolume.planning.blocks import BlockOption
     from convolume.planning.method import MethodChoice
     from convolume.planning.plan import Plan, PlannedOutput, SharedSteps
-    from convolume.records import DeviceInfo, OutputRecord, RunRecord, VariantRecord
+    from convolume.records import DeviceInfo, Forecast, OutputRecord, RunRecord, VariantRecord
 
 __all__ = ["devices_text", "plan_text", "summary", "tuning_text"]
 
@@ -46,12 +47,13 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
     """
     rows: Rows = [
         ("input", [plan.input_path, _input_line(plan)]),
-        ("blocks", [_blocks_line(plan), f"because: {plan.block_reason}"]),
+        ("blocks", [_blocks_line(plan), f"because: {plan.block_reason}", *map(_option_line, plan.block_rejected)]),
         ("strategy", _chosen(plan.strategy.name, plan.strategy.reason, plan.strategy.rejected)),
         *([("shared", list(map(_shared_line, plan.shared)))] if plan.shared else []),
-        ("reads", [f"{bytes_text(plan.bytes_read)}, an average voxel {plan.read_amplification:.3g} times"]),
+        ("reads", _reads_lines(plan)),
         ("writes", [f"{bytes_text(plan.bytes_written)} before compression, pyramids included"]),
         ("memory", _memory_lines(plan)),
+        ("time", _time_lines(plan)),
         ("numbers", [f"{plan.precision} precision: sums are kept in {plan.working_dtype}"]),
         ("cluster", [_cluster_line(plan)]),
         ("device", [_device_line(plan.device), f"because: {plan.device_reason}"]),
@@ -78,6 +80,7 @@ def summary(record: RunRecord, width: int = WIDTH) -> str:
         ("time", [times]),
         ("speed", [f"{large(record.voxels_per_second)} output voxels/s, the pyramid not counted"]),
         ("moved", [f"{bytes_text(record.bytes_read)} read, {bytes_text(record.bytes_written)} written"]),
+        *([("forecast", _forecast_lines(record, record.forecast))] if record.forecast else []),
     ]
     heading = f"done: {record.workflow}" if record.workflow else "done"
     return _document(heading, rows, facts, record.notes, width)
@@ -153,6 +156,30 @@ def _blocks_line(plan: Plan) -> str:
     return f"{counted(plan.block_count, 'block')} of {shape_text(plan.block_shape_voxels)} voxels"
 
 
+def _option_line(option: BlockOption) -> str:
+    size = f"{bytes_text(option.peak_host_bytes)} in a worker"
+    return f"not {shape_text(option.shape)}: {seconds_text(option.seconds)}, {size}"
+
+
+def _reads_lines(plan: Plan) -> list[str]:
+    lines = [f"{bytes_text(plan.bytes_read)}, an average voxel {plan.read_amplification:.3g} times"]
+    if plan.bytes_decoded != plan.bytes_read:
+        kept = f"{bytes_text(plan.cache_bytes)} of chunks are kept" if plan.cache_bytes else "no chunks are kept"
+        lines.append(
+            f"{bytes_text(plan.bytes_decoded)} decoded, {plan.decode_amplification:.3g} times the image: {kept}"
+        )
+    return lines
+
+
+def _time_lines(plan: Plan) -> list[str]:
+    tasks = counted(plan.task_count, "task")
+    if plan.seconds_blocks is None or plan.seconds_pyramid is None:
+        return [f"{tasks}; not predicted: {plan.time_reason}"]
+    parts = f"blocks {seconds_text(plan.seconds_blocks)}, pyramid {seconds_text(plan.seconds_pyramid)}"
+    total = seconds_text(plan.seconds_blocks + plan.seconds_pyramid)
+    return [f"about {total} in {tasks}: {parts}", f"because: {plan.time_reason}"]
+
+
 def _shared_line(shared: SharedSteps) -> str:
     steps = ", then ".join(shared.steps)
     return f"{'a part of ' if shared.is_part else ''}{steps}: once for {', '.join(shared.outputs)}"
@@ -165,8 +192,11 @@ def _chosen(name: str, reason: str, rejected: Iterable[tuple[str, str]]) -> list
 def _memory_lines(plan: Plan) -> list[str]:
     limit = bytes_text(plan.resources.worker_memory_bytes)
     device = f"{bytes_text(plan.peak_device_bytes)} at the peak on the device for one block"
+    base = bytes_text(plan.resources.worker_base_bytes)
+    found = "as measured" if plan.resources.worker_base_is_measured else "as is usual"
     return [
         f"{bytes_text(plan.peak_host_bytes)} at the peak in a worker, which has {limit}",
+        f"{base} of it are the process without blocks, {found}",
         device if plan.peak_device_bytes else "none on the device, which works in the worker's memory",
     ]
 
@@ -205,6 +235,28 @@ def _written_lines(output: OutputRecord) -> list[str]:
         output.path,
         f"{shape_text(output.shape)} {output.dtype}, {levels}, {_range_text(output.minimum, output.maximum)}",
     ]
+
+
+def _forecast_lines(record: RunRecord, forecast: Forecast) -> list[str]:
+    """Return what the plan said, beside what came of it."""
+    lines = []
+    for name, said, took in (
+        ("blocks", forecast.seconds_blocks, record.seconds_blocks),
+        ("pyramid", forecast.seconds_pyramid, record.seconds_pyramid),
+    ):
+        lines += [f"{name}: {seconds_text(said)}, took {seconds_text(took)}"] if said is not None else []
+    lines += [
+        f"{name}: {bytes_text(said)}, came to {bytes_text(came)}"
+        for name, said, came in (
+            ("read", forecast.bytes_read, record.bytes_read),
+            ("written", forecast.bytes_written, record.bytes_written),
+        )
+        if said != came
+    ] or ["read and written: as moved"]
+    peak = max(record.worker_peak_bytes.values(), default=0)
+    measured = f"at most {bytes_text(peak)} in {counted(len(record.worker_peak_bytes), 'worker')}"
+    lines.append(f"memory of a worker: {bytes_text(forecast.peak_host_bytes)}, {measured if peak else 'not measured'}")
+    return lines
 
 
 def _range_text(minimum: float, maximum: float) -> str:

@@ -7,7 +7,9 @@ A member module offers any of
 - ``open_source(path: str, options: SourceOptions) -> Source``: the whole image of ``options.level``; channel, time
   point and region are selected here, for all formats alike;
 - ``create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink``, and ``SUFFIXES``: endings
-  (or, for names such as ``memory:result``, beginnings) of output paths that this format writes.
+  (or, for names such as ``memory:result``, beginnings) of output paths that this format writes;
+- ``journal_folder(path: str) -> str`` and ``open_written(path: str) -> Written``: where the marks of an output's blocks
+  stand, and what a run wrote, or began to write, to be verified by them.
 """
 
 from __future__ import annotations
@@ -20,8 +22,17 @@ import numpy as np
 from convolume.errors import InputError
 from convolume.regions import Region
 from convolume.registry import load_member, member_names
-from convolume.stores._interfaces import DEFAULT_CACHE_BYTES, Sink, SinkOptions, Source, SourceOptions
+from convolume.stores._interfaces import (
+    DEFAULT_CACHE_BYTES,
+    IfExists,
+    Sink,
+    SinkOptions,
+    Source,
+    SourceOptions,
+    Written,
+)
 from convolume.stores._paths import check_creatable, check_disk_space, same_or_nested
+from convolume.stores._probe import probe_storage
 from convolume.stores._selection import select
 
 if TYPE_CHECKING:
@@ -33,14 +44,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CACHE_BYTES",
+    "IfExists",
     "Sink",
     "SinkOptions",
     "Source",
     "SourceOptions",
+    "Written",
     "check_creatable",
     "check_disk_space",
     "create_sink",
+    "journal_folder",
     "open_source",
+    "open_written",
+    "probe_storage",
     "read_array",
     "same_or_nested",
 ]
@@ -90,6 +106,39 @@ def create_sink(path: str, image: ImageInfo, options: SinkOptions | None = None)
             return sink
     endings = [suffix for member in _members_with("create_sink") for suffix in member.SUFFIXES]
     message = f"{path}: no format writes to such a path; give it one of these: {', '.join(endings)}"
+    raise InputError(message)
+
+
+def journal_folder(path: str) -> str | None:
+    """Return the folder for the marks of an output; None where its format keeps none.
+
+    Examples
+    --------
+    >>> journal_folder("edges.ome.zarr"), journal_folder("memory:edges")
+    ('edges.ome.zarr.convolume', None)
+    """
+    path = _without_slash(path)
+    for member in _members_with("journal_folder"):
+        if path.endswith(member.SUFFIXES):
+            folder: str = member.journal_folder(path)
+            return folder
+    return None
+
+
+def open_written(path: str) -> Written:
+    """Open what a run of this package wrote, or began to write, to look at it block by block.
+
+    Raises
+    ------
+    InputError
+        No such output is there.
+    """
+    path = _without_slash(path)
+    for member in _members_with("open_written"):
+        if member.recognises(path):
+            written: Written = member.open_written(path)
+            return written
+    message = f"{path}: there is no output of a run"
     raise InputError(message)
 
 

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
     from convolume.image import ImageInfo
     from convolume.regions import Region
 
-__all__ = ["DEFAULT_CACHE_BYTES", "Sink", "SinkOptions", "Source", "SourceOptions"]
+__all__ = ["DEFAULT_CACHE_BYTES", "IfExists", "Sink", "SinkOptions", "Source", "SourceOptions", "Written"]
 
 DEFAULT_CACHE_BYTES = 256 * 2**20
+
+IfExists = Literal["error", "overwrite", "resume"]
+"""What happens where an output exists: ``resume`` goes on with what a run left unfinished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,11 @@ class Source(ABC):
         """JSON-like facts that `info` has no place for (an affine, say); they go into the run's provenance."""
         return {}
 
+    @property
+    def decoded_chunks(self) -> tuple[tuple[int, int], ...] | None:
+        """Extent of what is decoded at a time, axis by axis, and where in it the image begins; None if nothing is."""
+        return None
+
     def prepare(self) -> None:  # noqa: B027  # most formats have nothing to prepare
         """Do once, in the process that starts a run, what serves the reads of all others (unpack a file, say).
 
@@ -91,7 +99,7 @@ class SinkOptions:
     chunks: tuple[int, ...] | None = None
     shards: tuple[int, ...] | None = None
     pyramid: bool = True
-    if_exists: Literal["error", "overwrite"] = "error"
+    if_exists: IfExists = "error"
 
 
 class Sink(ABC):
@@ -113,6 +121,22 @@ class Sink(ABC):
         """Bytes of all levels, uncompressed."""
         return sum(level.size_bytes for level in self.levels)
 
+    @property
+    def journal_folder(self) -> str | None:
+        """The folder beside the output for the marks of its blocks; None where no later process could use them."""
+        return None
+
+    @property
+    def exists(self) -> bool:
+        """Say whether something is there, finished or not."""
+        return False
+
+    def remove(self) -> None:  # noqa: B027  # what is in memory is replaced by `create`
+        """Take away what is there, in one step: whoever looks sees all of it or nothing."""
+
+    def remove_leftovers(self) -> None:  # noqa: B027  # not every format has any
+        """Remove what a killed process had not written to its end."""
+
     @abstractmethod
     def check(self) -> None:
         """Refuse, before anything is written, what could not be created (it exists, no permission).
@@ -123,9 +147,20 @@ class Sink(ABC):
             Says what stands in the way and what to do.
         """
 
+    def probe(self, voxels: npt.NDArray[Any]) -> tuple[float, int] | None:
+        """Write voxels beside where the output will be, remove them, and return seconds and bytes.
+
+        None where nothing can be, or need be, written: nothing is left behind in any case.
+        """
+        del voxels
+        return None
+
     @abstractmethod
     def create(self) -> None:
-        """Make the empty arrays; what is there does not open as an image yet."""
+        """Make the empty arrays; what is there does not open as an image yet.
+
+        Where a run is resumed, arrays that are there stay, and what a killed process left half written goes.
+        """
 
     @abstractmethod
     def write(self, level: int, region: Region, voxels: npt.NDArray[Any]) -> int:
@@ -146,3 +181,15 @@ class Sink(ABC):
         windows : tuple of (min, max, start, end)
             Display window of each channel, fresh from the result.
         """
+
+
+class Written(ABC):
+    """An output that a run wrote, or began to write, to be looked at block by block; finished or not."""
+
+    @abstractmethod
+    def read(self, level: int, region: Region) -> npt.NDArray[Any]:
+        """Return voxels of one level."""
+
+    @abstractmethod
+    def units(self, level: int, region: Region) -> Iterator[tuple[str, Region]]:
+        """Yield every file that a region of whole units lies in, and which part of the region it holds."""

@@ -126,7 +126,7 @@ def _color(written: Any) -> str:
 def _what_else(path: str, group: Mapping[str, Any], ome: Mapping[str, Any]) -> str:
     """Say what a group without an image is, and what to write instead."""
     if group.get("convolume", {}).get("finished") is False:
-        return "was left by a run that did not finish; run its workflow again, with `if_exists: overwrite`"
+        return "was left by a run that did not finish; run its workflow again"
     if "plate" in ome:
         wells = [well.get("path", "?") for well in ome["plate"].get("wells", ())]
         first = f"{path}/{wells[0] if wells else 'A/1'}/0"

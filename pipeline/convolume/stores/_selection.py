@@ -71,6 +71,15 @@ class SelectedSource(Source):
         self.whole.io_threads = value
 
     @property
+    def decoded_chunks(self) -> tuple[tuple[int, int], ...] | None:
+        """The whole's chunks, among which the box begins somewhere."""
+        chunks = self.whole.decoded_chunks
+        if chunks is None:
+            return None
+        starts = self.box.start
+        return tuple((extent, (origin + a) % extent) for (extent, origin), a in zip(chunks, starts, strict=True))
+
+    @property
     def metadata(self) -> Mapping[str, Any]:
         """What the whole says beside its info."""
         return self.whole.metadata

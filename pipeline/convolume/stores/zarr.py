@@ -85,6 +85,11 @@ class ZarrSource(Source):
         if self.files is not None:
             self.files.check_before(self.path, region)
 
+    @property
+    def decoded_chunks(self) -> tuple[tuple[int, int], ...]:
+        """The chunks, those inside of shards."""
+        return tuple((extent, 0) for extent in self.info.chunks or self.info.shape)
+
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region."""
         voxels = ZarrArray(self.array_path, self.cache_bytes, self.io_threads).read(region)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.devices.opencl.comparison import Serving, Stepwise
 
-from convolume.devices.opencl import _device, available
+from convolume.devices.opencl import _state, available
 from convolume.devices.opencl._device import OpenCLDevice
 from convolume.devices.opencl._jobs import Traits
 
@@ -27,8 +27,8 @@ def play_gpu() -> Callable[[int], OpenCLDevice]:
             pytest.skip("this machine has no OpenCL")
         device = OpenCLDevice(available()[0], specialise_from)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_device, "traits_of", lambda _: GPU)
-            patch.setattr(_device, "shares_memory", lambda _: False)
+            patch.setattr(_state, "traits_of", lambda _: GPU)
+            patch.setattr(_state, "shares_memory", lambda _: False)
             # The first call opens it.
             device.hold(np.zeros(1, np.float32), np.dtype(np.float32))
         return device

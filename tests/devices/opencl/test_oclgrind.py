@@ -25,7 +25,7 @@ from itertools import product
 import numpy as np
 from convolume.boundary import BoundaryMode
 from convolume.devices.numpy import available as numpy_available, open_device
-from convolume.devices.opencl import _device, _programs, available
+from convolume.devices.opencl import _device, _programs, _state, available
 from convolume.devices.opencl._jobs import Traits
 from convolume.execution.in_memory import filter_array
 from convolume.numerics import Precision
@@ -56,7 +56,7 @@ rendered, render = set(), _programs.render
 _programs.render = lambda job: rendered.add(job.template) or "#define __builtin_prefetch(...)\\n" + render(job)
 cpu, card, other = Traits(True, 32, True), Traits(False, 16, False), Traits(True, 16, False)
 for (played, shares), threshold in product([(cpu, True), (card, False), (other, True)], (0, 1 << 62)):
-    _device.traits_of, _device.shares_memory = (lambda _: played), (lambda _: shares)
+    _state.traits_of, _state.shares_memory = (lambda _: played), (lambda _: shares)
     device = _device.OpenCLDevice(info, threshold)
     for shape, (operation, precision, dtype) in product([(4, 5, 37), (1, 9, 16), (3, 1, 5)], cases):
         image = np.random.default_rng(0).integers(0, 9, shape).astype(dtype)

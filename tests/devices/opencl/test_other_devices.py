@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convolume.devices.opencl import _device, available
+from convolume.devices.opencl import _state, available
 from convolume.devices.opencl._device import OpenCLDevice
 from convolume.devices.opencl._jobs import Traits
 from convolume.errors import DeviceError
@@ -31,8 +31,8 @@ def played(request: pytest.FixtureRequest) -> OpenCLDevice:
     """Return the device that is here, with the programs and the memory of another."""
     device = OpenCLDevice(available()[0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_device, "traits_of", lambda _: PLAYED[request.param])
-        patch.setattr(_device, "shares_memory", lambda _: False)
+        patch.setattr(_state, "traits_of", lambda _: PLAYED[request.param])
+        patch.setattr(_state, "shares_memory", lambda _: False)
         # The first call opens it.
         correlated(device, np.ones((3, 3), np.float32), MEAN, Precision.SINGLE)
     return device

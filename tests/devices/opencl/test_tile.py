@@ -14,7 +14,7 @@ from convolume.boundary import BoundaryMode
 from convolume.devices import Pass
 from convolume.devices.numpy import NumpyDevice
 from convolume.devices.numpy import available as numpy_devices
-from convolume.devices.opencl import _device, available, rendered_source
+from convolume.devices.opencl import _state, available, rendered_source
 from convolume.devices.opencl._jobs import Numbers, Traits
 from convolume.devices.opencl._resident import Resident
 from convolume.devices.opencl._tile import LOCAL_BYTES, SUM_REGISTERS, Limits, TileJob, tile_of
@@ -165,7 +165,7 @@ def _tile(
 ) -> TileJob | None:
     """Return the job for a stencil on an image of 64 voxels a side."""
     image = np.lib.stride_tricks.as_strided(np.zeros(1, dtype), (64,) * len(extents), (0,) * len(extents))
-    stencil = Stencil.correlate(np.ones(extents) if weights is None else weights)
+    stencil = Stencil.correlate(np.arange(1.0, 1 + np.prod(extents)).reshape(extents) if weights is None else weights)
     step = Pass(stencil, tuple(np.zeros(63 + n, np.intp) for n in extents), 0.0)
     tile = tile_of(image, [step], image, Numbers(dtype, dtype, dtype, exact=False), limits)
     return tile.job if tile else None
@@ -204,8 +204,9 @@ def test_common_stencils_get_tiles(extents: tuple[int, ...]) -> None:
         ((200, 1, 1), None),
         ((3, 3, 3), np.zeros((3, 3, 3))),
         ((64, 64, 64), np.ones((64, 64, 64))),
+        ((1, 1, 15), np.ones((1, 1, 15))),
     ],
-    ids=["four axes", "too many sums", "no weight", "too many weights"],
+    ids=["four axes", "too many sums", "no weight", "too many weights", "summed by halves"],
 )
 def test_what_gets_none(extents: tuple[int, ...], weights: Array | None) -> None:
     """Such stencils are looked up voxel by voxel."""
@@ -217,7 +218,7 @@ def test_what_gets_none(extents: tuple[int, ...], weights: Array | None) -> None
 )
 def test_source_is_that_of_a_gpu(monkeypatch: pytest.MonkeyPatch, kernel: Array, line: str) -> None:
     """What is shown is what runs there."""
-    monkeypatch.setattr(_device, "traits_of", lambda _: Traits(on_cpu=False, vector_bytes=16, loose_pointers=False))
+    monkeypatch.setattr(_state, "traits_of", lambda _: Traits(on_cpu=False, vector_bytes=16, loose_pointers=False))
     shape = (9,) * kernel.ndim
     source = rendered_source(available()[0], Stencil.correlate(kernel), shape, ("uint8", "float32"), Precision.SINGLE)
     assert line in source

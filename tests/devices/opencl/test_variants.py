@@ -149,12 +149,12 @@ def test_stencils_are_like_one_of_the_cases(shape: tuple[int, ...], label: str) 
 
 
 def test_lines_keep_the_order_of_taps() -> None:
-    """Plane by plane of the first axis, each weight at its place."""
-    stencil = Stencil.correlate(np.arange(24.0).reshape(2, 1, 3, 4))
+    """Plane by plane of the last axis but x, each weight at its place."""
+    stencil = Stencil.correlate(np.arange(24.0).reshape(2, 3, 1, 4))
     lines = lines_of(stencil)
-    assert lines.axis == 0
-    np.testing.assert_array_equal(lines.weights, stencil.weights[:, 0])
-    np.testing.assert_array_equal(lines.starts, [[0, 0, y, 0] for y in range(3)])
+    assert lines.axis == 1
+    np.testing.assert_array_equal(lines.weights, np.moveaxis(stencil.weights[:, :, 0], 1, 0))
+    np.testing.assert_array_equal(lines.starts, [[z, 0, 0, 0] for z in range(2)])
 
 
 def test_variants_come_back_from_disk() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.devices.opencl.comparison import Serving, Stepwise, check_bits, check_block, drawn_image
 
 from convolume.boundary import BoundaryMode
-from convolume.devices.opencl import _device, _walk, available
+from convolume.devices.opencl import _state, _walk, available
 from convolume.devices.opencl._jobs import Traits
 from convolume.execution.in_memory import filter_array
 from convolume.filters import make_filter
@@ -169,8 +169,8 @@ def test_an_image_too_large_for_one_allocation_goes_pass_by_pass(stepwise: Stepw
 )
 def test_other_devices_give_the_same_bits(stepwise: Stepwise, monkeypatch: pytest.MonkeyPatch, traits: Traits) -> None:
     """A processor whose compiler wants vloadn, with memory of its own, walks; a GPU does all passes tile by tile."""
-    monkeypatch.setattr(_device, "traits_of", lambda _: traits)
-    monkeypatch.setattr(_device, "shares_memory", lambda _: False)
+    monkeypatch.setattr(_state, "traits_of", lambda _: traits)
+    monkeypatch.setattr(_state, "shares_memory", lambda _: False)
     played = Serving(available()[0], specialise_from=0)
     operation = make_filter("gaussian", sigma=2).operation(context_of(3))
     image = np.random.default_rng(3).normal(size=(12, 13, 50)).astype(np.float32)
@@ -178,6 +178,20 @@ def test_other_devices_give_the_same_bits(stepwise: Stepwise, monkeypatch: pytes
     assert played.served == 1
     expected = filter_array(image[1:, :, 2:], operation, stepwise, Precision.SINGLE, np.float32)
     assert actual.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("registers_from", [1, 4096])
+def test_bits_do_not_depend_on_the_registers(
+    stepwise: Stepwise, serving: Serving, monkeypatch: pytest.MonkeyPatch, registers_from: int
+) -> None:
+    """Sums of eight rows or steps at a time where there are 32, and of four and two vectors where there are 16."""
+    monkeypatch.setattr(_walk, "BYTES_WITH_32_REGISTERS", registers_from)
+    operation = make_filter("gaussian", sigma=2).operation(context_of(3))
+    image = np.random.default_rng(4).normal(size=(21, 30, 50)).astype(np.float32)
+    before = serving.served
+    actual = filter_array(image, operation, serving, Precision.SINGLE, np.float32)
+    assert serving.served == before + 1
+    assert actual.tobytes() == filter_array(image, operation, stepwise, Precision.SINGLE, np.float32).tobytes()
 
 
 @SETTINGS

@@ -19,16 +19,19 @@ __all__ = ["AnywhereJob", "anywhere_arguments", "anywhere_job"]
 
 @dataclass(frozen=True, slots=True)
 class AnywhereJob(Job):
-    """A program for any stencil of so many axes; `by_lines` adds pairs of weights and the division of the sum."""
+    """A program for any stencil of so many axes; `by_lines` and `by_halves` as `GenericJob` has them."""
 
     template: ClassVar[str] = "anywhere.cl"
     ndim: int
     by_lines: bool
+    by_halves: bool
 
 
 def anywhere_job(step: Pass, numbers: Numbers) -> AnywhereJob:
     """Return the job for a pass."""
-    return AnywhereJob(*one_voxel(numbers), step.stencil.ndim, step.stencil.by_lines)
+    stencil = step.stencil
+    by_halves = stencil.adds_by_halves(exact=numbers.exact)
+    return AnywhereJob(*one_voxel(numbers), stencil.ndim, stencil.by_lines, by_halves)
 
 
 def anywhere_arguments(source: Laid, target: Laid, step: Pass, numbers: Numbers) -> list[Any]:

@@ -79,7 +79,8 @@ def generic_job(stencil: Stencil, numbers: Numbers, traits: Traits) -> GenericJo
     width = vector_width(numbers, traits)
     vectors = GENERIC_VECTORS if width > 1 else 1
     common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors)
-    return GenericJob(*common, streams=False, by_lines=stencil.by_lines)
+    by_halves = stencil.adds_by_halves(exact=numbers.exact)
+    return GenericJob(*common, streams=False, by_lines=stencil.by_lines, by_halves=by_halves)
 
 
 def vector_width(numbers: Numbers, traits: Traits) -> int:

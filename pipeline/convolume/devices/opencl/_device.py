@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
-from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyopencl as cl
 
 from convolume.devices import Device, HeldVoxels, Pass
+from convolume.devices._transform import Transform
 from convolume.devices.opencl import _memory
 from convolume.devices.opencl._anywhere import anywhere_job
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
-from convolume.devices.opencl._discovery import find, shares_memory, traits_of
-from convolume.devices.opencl._jobs import Job, Numbers, Traits, render
-from convolume.devices.opencl._programs import Programs, own_errors
-from convolume.devices.opencl._resident import Residence, Resident, Terms
+from convolume.devices.opencl._box import box_walks
+from convolume.devices.opencl._jobs import Numbers, Traits, render
+from convolume.devices.opencl._resident import Resident, Terms
+from convolume.devices.opencl._state import Launch, State
 from convolume.devices.opencl._strip import StripJob, strip_arguments, strip_job
-from convolume.devices.opencl._tile import Limits, TileJob, tile_of
-from convolume.devices.opencl._variants import Variants
-from convolume.devices.opencl._walk import WalkJob, walks_of
+from convolume.devices.opencl._tile import tile_of
+from convolume.devices.opencl._views import along_rows
+from convolume.devices.opencl._walk import walks_of
 from convolume.errors import DeviceError, DeviceMemoryError
+from convolume.layouts import row_axis
 from convolume.numerics import Precision, working_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from convolume.devices import Voxels
-    from convolume.devices.opencl._arrangement import Arguments
+    from convolume.devices.opencl._variants import Variants
     from convolume.records import DeviceInfo
     from convolume.stencil import Stencil
 
@@ -76,7 +77,7 @@ class OpenCLDevice(Device):
     ) -> None:
         self.info = info
         self._specialise_from, self._variants = specialise_from, variants
-        self._state: _State | None = None
+        self._state: State | None = None
         self._open = threading.Lock()
 
     def correlate(self, padded: Array, stencil: Stencil, out: Array, precision: Precision) -> None:
@@ -87,12 +88,12 @@ class OpenCLDevice(Device):
         if stencil.tap_count == 0:
             out[...] = 0
             return
-        if out.ndim == 1:
-            padded, out = padded[np.newaxis], out[np.newaxis]
-            stencil = stencil.on_axes([1], 2)
         numbers = self._numbers(padded.dtype, out.dtype, precision)
-        source, target = _memory.readable(padded), _memory.writable(out, numbers.sum)
-        self._correlate_parts(source, stencil, target, numbers)
+        axis = row_axis(out.shape) if self._opened().traits.on_cpu else out.ndim - 1
+        out = np.moveaxis(out, axis, -1)
+        source, target = _memory.readable(np.moveaxis(padded, axis, -1)), _memory.writable(out, numbers.sum)
+        for part in along_rows(source, stencil, target, axis):
+            self._correlate_parts(*part, numbers)
         _memory.deliver(target, out, by_lines=stencil.by_lines)
 
     def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Voxels:
@@ -113,6 +114,24 @@ class OpenCLDevice(Device):
         if self._opened().traits.on_cpu:
             return self._correlate_there(voxels, passes, out, precision)
         return self._weigh_uploaded(voxels, passes, out, precision)
+
+    def correlate_by_transform(
+        self, read: Callable[[tuple[slice, ...]], Array], stencil: Stencil, out: Array, precision: Precision
+    ) -> None:
+        """Transform on a GPU where pyvkfft is installed, else on the host, which also knows where NaN belongs."""
+        real = np.dtype(np.float32 if precision is Precision.SINGLE else np.float64)
+        is_there = self._transforms(Transform(out.shape, stencil.shape), real)
+        if not (is_there and self._opened().fourier.correlate(read, stencil, out, real)):
+            super().correlate_by_transform(read, stencil, out, precision)
+
+    def _transforms(self, transform: Transform, real: np.dtype[Any]) -> bool:
+        state = self._opened()
+        if state.traits.on_cpu or not prod(transform.shape) or find_spec("pyvkfft") is None:
+            return False
+        spectrum_bytes = prod(transform.lengths) * 2 * real.itemsize
+        # Real transforms begin along the last axis.
+        is_fitting = transform.axes[-1] == len(transform.shape) - 1 and spectrum_bytes <= state.max_allocation_bytes
+        return is_fitting and (real == np.float32 or self.info.has_float64)
 
     def _weigh(self, voxels: Resident, passes: Sequence[Pass], out: Resident, precision: Precision) -> None:
         state = self._opened()
@@ -136,32 +155,34 @@ class OpenCLDevice(Device):
         return True
 
     @staticmethod
-    def _can_hold(state: _State, voxels: Array, dtype: np.dtype[Any]) -> bool:
+    def _can_hold(state: State, voxels: Array, dtype: np.dtype[Any]) -> bool:
         largest_bytes = voxels.size * max(voxels.itemsize, dtype.itemsize)
         return 0 < largest_bytes <= state.max_allocation_bytes and voxels.dtype.kind != "c"
 
     def _correlate_there(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
         """Do a pass in strips, several in one walk, where they fit."""
-        if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind}:
+        if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind} or row_axis(out.shape) < out.ndim - 1:
             return False
         numbers = self._numbers(voxels.dtype, out.dtype, precision)
         state = self._opened()
         source, target = _memory.readable(voxels), _memory.writable(out, numbers.sum)
         if max(state.memory.needed_bytes(array) for array in (source, target)) > state.max_allocation_bytes:
             return False
+        # What passes between two steps is read by the next as if it were an image.
+        is_alike = numbers.target == out.dtype.name and working_dtype(out.dtype, precision).name == numbers.sum
+        launches: list[Launch] = []
         if len(passes) == 1:
             launches = self._strips(state, passes[0], source, target, numbers)
-        # What passes between two steps is read by the next as if it were an image.
-        elif numbers.target == out.dtype.name and working_dtype(out.dtype, precision).name == numbers.sum:
+        elif is_alike:
             launches = self._walks(state, passes, source, target, numbers)
-        else:
-            return False
+        if is_alike and not launches:
+            launches = self._boxes(state, passes, source, target, numbers)
         for launch in launches:
             state.run(launch)
         _memory.deliver(target, out)
         return bool(launches)
 
-    def _strips(self, state: _State, step: Pass, source: Array, target: Array, numbers: Numbers) -> list[Launch]:
+    def _strips(self, state: State, step: Pass, source: Array, target: Array, numbers: Numbers) -> list[Launch]:
         variant = state.variants.best(step.stencil, numbers)
         job = strip_job(step, source, target, numbers, state.traits, variant)
         sums = step.stencil.tap_count * target.size
@@ -171,11 +192,22 @@ class OpenCLDevice(Device):
         return [Launch(job, source, target, arrange)]
 
     def _walks(
-        self, state: _State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
+        self, state: State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
     ) -> list[Launch]:
         walks = walks_of(source, passes, target, numbers, (state.traits, state.local_bytes))
         saved = target.size * len(passes) * SUMS_SAVED_A_PASS
         if not walks or not state.pays(walks[0].job, saved, self._specialise_from * walks[0].job.unrolled_sums):
+            return []
+        units = self.info.compute_units
+        return [Launch(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=units)) for walk in walks]
+
+    def _boxes(
+        self, state: State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
+    ) -> list[Launch]:
+        walks = box_walks(source, passes, target, numbers, (state.traits, state.local_bytes), state.room)
+        saved = target.size * len(passes) * SUMS_SAVED_A_PASS
+        to_compile = sum(job.unrolled_sums for job in {walk.job for walk in walks})
+        if not walks or not state.pays(walks[0].job, saved, self._specialise_from * to_compile):
             return []
         units = self.info.compute_units
         return [Launch(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=units)) for walk in walks]
@@ -186,7 +218,7 @@ class OpenCLDevice(Device):
 
     def prepares(self, stencils: Sequence[Stencil], voxels: int) -> bool:
         """Say whether so many voxels of output are reason enough for a program that is made for these passes."""
-        if len(stencils) > 1:
+        if len(stencils) > 1 or stencils[0].adds_by_halves(exact=False):
             return CALLS_COUNTED_ON * voxels >= WALKED_VOXELS
         (stencil,) = stencils
         numbers = Numbers("float32", "float32", "float32", exact=False)
@@ -204,15 +236,14 @@ class OpenCLDevice(Device):
     ) -> str:
         """Return the source of the program for a stencil; the specialised one where there is one."""
         numbers = self._numbers(np.dtype(dtypes[0]), np.dtype(dtypes[1]), precision)
-        device = find(self.info.identifier)
-        traits = traits_of(device)
-        if not traits.on_cpu:
+        state = self._opened()
+        if not state.traits.on_cpu:
             source = np.empty(stencil.halo.outer(shape), dtypes[0])
             step = _as_it_lies(stencil, source)
-            tile = tile_of(source, [step], np.empty(shape, dtypes[1]), numbers, _limits_of(device))
+            tile = tile_of(source, [step], np.empty(shape, dtypes[1]), numbers, state.limits)
             return render(tile.job if tile else anywhere_job(step, numbers))
-        special = _special_job(stencil, shape, numbers, traits, Variants.recalled(self.info, traits))
-        return render(special or generic_job(stencil, numbers, traits))
+        special = _special_job(stencil, shape, numbers, state.traits, state.variants)
+        return render(special or generic_job(stencil, numbers, state.traits))
 
     def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
         expected = stencil.halo.inner(padded.shape) if stencil.ndim == padded.ndim else None
@@ -256,26 +287,16 @@ class OpenCLDevice(Device):
             part = source[(*before, slice(first, stop + reach))]
             self._correlate_parts(part, stencil, target[(*before, slice(first, stop))], numbers)
 
-    def _generic(self, state: _State, stencil: Stencil, source: Array, target: Array, numbers: Numbers) -> Launch:
+    def _generic(self, state: State, stencil: Stencil, source: Array, target: Array, numbers: Numbers) -> Launch:
         job = generic_job(stencil, numbers, state.traits)
         return Launch(job, source, target, partial(generic_arguments, stencil=stencil, job=job))
 
-    def _opened(self) -> _State:
+    def _opened(self) -> State:
         # A context does not survive a fork: a child asks anew, and is refused where it would hang.
         with self._open:
             if self._state is None or self._state.process != os.getpid():
-                self._state = _State(self.info, self._variants)
+                self._state = State(self.info, self._variants)
             return self._state
-
-
-@dataclass(frozen=True)
-class Launch:
-    """A program that is to run: its job, what it reads and writes, and what it is called with."""
-
-    job: Job
-    source: Array
-    target: Array
-    arrange: Callable[[Array, Array], Arguments]
 
 
 def _special_job(
@@ -289,80 +310,3 @@ def _special_job(
 def _as_it_lies(stencil: Stencil, padded: Array) -> Pass:
     """Return the pass over voxels that have their halo already."""
     return Pass(stencil, tuple(map(np.arange, padded.shape)), 0.0)
-
-
-def _limits_of(device: cl.Device) -> Limits:
-    return Limits(int(device.local_mem_size), int(device.max_work_group_size), int(device.max_compute_units))
-
-
-class _State:
-    """What is opened for a device in one process."""
-
-    def __init__(self, info: DeviceInfo, variants: Variants | None) -> None:
-        device = find(info.identifier)
-        self.process = os.getpid()
-        self.info, self.traits = info, traits_of(device)
-        self.variants = variants or Variants.recalled(info, self.traits)
-        self.memory: _memory.Memory = _memory.HostPointers() if shares_memory(device) else _memory.Uploads()
-        # What PoCL allows changes from process to process.
-        self.max_allocation_bytes = min(info.max_allocation_bytes, int(device.max_mem_alloc_size))
-        self.local_bytes = int(device.local_mem_size)
-        with own_errors(info, "be opened", "is another process using it alone?"):
-            self._context = cl.Context([device])
-        self.programs = Programs(self._context, info)
-        self._of_thread = threading.local()
-        self._limits = _limits_of(device)
-        self._work: Counter[StripJob | WalkJob | TileJob] = Counter()
-
-    @property
-    def residence(self) -> Residence:
-        """Side of this thread, on a device with memory of its own."""
-        if not hasattr(self._of_thread, "residence"):
-            self._of_thread.residence = Residence(self._queue(), self.programs, self.info, self._limits)
-        residence: Residence = self._of_thread.residence
-        return residence
-
-    def pays(self, job: StripJob | WalkJob | TileJob, sums: int, threshold: int) -> bool:
-        """Say whether enough is, or was, asked of a job for a program of its own."""
-        self._work[job] += sums
-        return self._work[job] >= threshold
-
-    def run(self, launch: Launch) -> None:
-        """Run a job's program; the result is in the target when it returns."""
-        job, source, target = launch.job, launch.source, launch.target
-        sizes = f"{source.shape} {source.dtype} voxels to {target.shape} {target.dtype}"
-        advice = "take smaller blocks or another device"
-        kernel = self.programs.kernel(job)
-        with own_errors(self.info, f"correlate {sizes}", advice):
-            queue = self._queue()
-            dense_source, source_buffer = self.memory.source(queue, source)
-            dense_target, target_buffer = self.memory.target(queue, target)
-            call = launch.arrange(dense_source, dense_target)
-            buffers = [self._constant(values) for values in call.tables]
-            scratch = []
-            if call.scratch_bytes:
-                scratch.append(cl.Buffer(self._context, cl.mem_flags.READ_WRITE, call.scratch_bytes))
-            kernel(
-                queue,
-                call.global_size,
-                (1,) * len(call.global_size) if job.on_cpu else None,
-                source_buffer,
-                target_buffer,
-                *buffers,
-                *call.numbers,
-                *scratch,
-            )
-            self.memory.collect(queue, dense_target, target_buffer)
-        _memory.deliver(dense_target, target)
-
-    def _constant(self, values: Array) -> cl.Buffer:
-        filled = values if values.size else np.zeros(1, dtype=values.dtype)
-        return cl.Buffer(
-            self._context, cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR, hostbuf=np.ascontiguousarray(filled)
-        )
-
-    def _queue(self) -> cl.CommandQueue:
-        if not hasattr(self._of_thread, "queue"):
-            self._of_thread.queue = cl.CommandQueue(self._context)
-        queue: cl.CommandQueue = self._of_thread.queue
-        return queue

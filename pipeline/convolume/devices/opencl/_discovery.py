@@ -62,7 +62,7 @@ def traits_of(device: cl.Device) -> Traits:
     on_cpu = bool(device.type & cl.device_type.CPU)
     loose_pointers = shares_memory(device)
     vector_bytes = max(device.native_vector_width_float, 4) * FLOAT_BYTES
-    if loose_pointers:
+    if is_pocl_processor(device):
         vector_bytes = min(vector_bytes, compiled_vector_bytes(device) or vector_bytes)
     return Traits(on_cpu, vector_bytes, loose_pointers)
 
@@ -74,8 +74,19 @@ def remembered_speed_gflops(name: str, driver: str) -> float:
 
 
 def shares_memory(device: cl.Device) -> bool:
-    """Say whether buffers over the host's memory cost nothing: on PoCL's processors."""
+    """Say whether arrays of the host can be used where they are, and vectors at any element of them."""
+    return is_pocl_processor(device) or takes_system_pointers(device)
+
+
+def is_pocl_processor(device: cl.Device) -> bool:
+    """Say whether buffers over the host's memory cost nothing."""
     return bool(device.type & cl.device_type.CPU) and device.platform.name == POCL_PLATFORM
+
+
+def takes_system_pointers(device: cl.Device) -> bool:
+    """Say whether a processor's programs take any address of the host: Intel's runtime does."""
+    system = cl.device_svm_capabilities.FINE_GRAIN_SYSTEM
+    return bool(device.type & cl.device_type.CPU) and bool(device.svm_capabilities & system)
 
 
 def _named_devices() -> Iterator[tuple[str, cl.Device]]:

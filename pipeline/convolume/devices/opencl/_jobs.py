@@ -110,10 +110,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class GenericJob(Job):
-    """A program for any stencil and any extents; `by_lines` adds pairs of weights and the division of the sum."""
+    """A program for any stencil and any extents.
+
+    Parameters
+    ----------
+    by_lines : bool
+        Adds pairs of weights and the division of the sum.
+    by_halves : bool
+        Sums boxes only, in their order.
+    """
 
     template: ClassVar[str] = "generic.cl"
     by_lines: bool
+    by_halves: bool
 
 
 def one_voxel(numbers: Numbers) -> tuple[Numbers, bool, bool, int, int, bool]:

@@ -15,6 +15,8 @@ from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from convolume.devices import Pass
     from convolume.devices.opencl._variants import Variant
     from convolume.stencil import Stencil
@@ -32,8 +34,8 @@ MAX_UNROLLED_SUMS = 2400
 # Work items for each processor, so that none waits for the others.
 ITEMS_A_UNIT = 8
 CACHE_LINE_BYTES = 64
-# With more, a program has time to read the lines that it stores to.
-MOST_TAPS_TO_STREAM = 64
+# With more, a program waits for sums; with fewer for memory, and fetches more at a time into the second level.
+MOST_TAPS_BOUND_BY_MEMORY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Neighbouring lines, ``first … stop``, that are used alike."""
+    """Neighbouring lines, ``first … stop``, that are used alike: columns of every plane that one of the rows needs."""
 
     first: int
     stop: int
-    columns: tuple[Column, ...]
+    planes: tuple[tuple[int, tuple[Column, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ class Pattern:
         """Return the pattern of weights."""
         planes, lines, columns = weights.shape
         return cls((planes, lines, columns), np.packbits(weights != 0).tobytes())
+
+    @property
+    def taps(self) -> int:
+        """How many weights differ from zero."""
+        return int(self.filled().sum())
 
     def filled(self) -> npt.NDArray[np.bool_]:
         """Return it as an array."""
@@ -114,16 +121,25 @@ class StripJob(Job):
         """Voxels of the source in a line of the cache."""
         return CACHE_LINE_BYTES // np.dtype(self.numbers.source).itemsize
 
+    @property
+    def cache_level(self) -> int:
+        """How near the next step's voxels are fetched: 3 is the first level, as the compiler counts."""
+        return 2 if self.pattern.taps <= MOST_TAPS_BOUND_BY_MEMORY else 3
+
+    @property
+    def planes(self) -> int:
+        """Planes of the source that one of the rows needs."""
+        return self.pattern.shape[0] + self.rows - 1
+
     @cached_property
-    def planes(self) -> tuple[tuple[Run, ...], ...]:
-        """What is done with each plane of the source that one of the rows needs."""
-        filled = self.pattern.filled()
-        return tuple(_runs(filled, plane, self.rows) for plane in range(len(filled) + self.rows - 1))
+    def runs(self) -> tuple[Run, ...]:
+        """What is done with the lines, in the order of the taps."""
+        return tuple(_runs(self.pattern.filled(), self.rows))
 
     @property
     def scratch_voxels(self) -> int:
         """Voxels of the lines that a work item fills."""
-        return self.lines * (self.pattern.shape[0] + self.rows - 1) * self.line_voxels
+        return self.lines * self.planes * self.line_voxels
 
     @property
     def unrolled_sums(self) -> int:
@@ -133,7 +149,7 @@ class StripJob(Job):
 
 @dataclass(frozen=True)
 class Lines:
-    """A stencil cut into lines along x, plane by plane of its first axis that has more than one weight.
+    """A stencil cut into lines along x, plane by plane of its last axis before x that has more than one weight.
 
     `starts` has the place of each line in the plane, as offsets on all axes; `weights` the shape of the `pattern`.
     """
@@ -149,14 +165,17 @@ def strip_job(
 ) -> StripJob | None:
     """Return the job for a pass; None where no program of its own serves."""
     stencil = step.stencil
-    if not traits.on_cpu or out.shape[-1] < LEAST_VECTOR or out.ndim == 1 or stencil.by_lines or not stencil.tap_count:
+    has_own_order = stencil.by_lines or stencil.adds_by_halves(exact=numbers.exact)
+    if not traits.on_cpu or out.shape[-1] < LEAST_VECTOR or out.ndim == 1 or has_own_order or not stencil.tap_count:
         return None
     if any(is_lost(places, step.cval, source.dtype, numbers) for places in step.places):
         return None
     lines = lines_of(stencil)
     for smaller in variant.smaller():
         fitted = smaller.fitted(out.shape[lines.axis], out.shape[-1])
-        streams = stencil.tap_count <= MOST_TAPS_TO_STREAM and can_stream(out, fitted.vector_width, traits)
+        # Part of a line that is stored past the cache is worse than none.
+        span_bytes = fitted.vectors * fitted.vector_width * out.itemsize
+        streams = span_bytes % CACHE_LINE_BYTES == 0 and can_stream(out, CACHE_LINE_BYTES // out.itemsize, traits)
         common = (numbers, traits.on_cpu, traits.loose_pointers, fitted.vector_width, fitted.vectors, streams)
         job = StripJob(*common, fitted.rows, lines.pattern)
         if job.unrolled_sums <= MAX_UNROLLED_SUMS:
@@ -182,10 +201,15 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, com
     spans = _spans(columns, target.shape[-1], job)
     planes = _offsets(step.places[lines.axis], from_pitch[lines.axis])
     height, steps, groups = target.shape[lines.axis], len(targets), -(-target.shape[lines.axis] // job.rows)
-    # Along outer axes lines are met again, if there are several; else a work item takes all spans of a row.
-    spans_an_item = 1 if job.lines > 1 else len(spans)
-    lanes = len(spans) // spans_an_item
-    parts = min(steps, -(-ITEMS_A_UNIT * compute_units // (lanes * groups)))
+    items = ITEMS_A_UNIT * compute_units
+    if job.lines > 1:
+        # The next step meets lines again.
+        groups_an_item, parts = 1, min(steps, -(-items // groups))
+    else:
+        # The next rows meet planes again.
+        parts = min(steps, items)
+        groups_an_item = -(-groups // -(-items // parts))
+    lanes = -(-groups // groups_an_item)
     copies = sum(span.copy >= 0 for span in spans)
     with np.errstate(all="ignore"):
         return Arguments(
@@ -196,11 +220,11 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, com
                 np.full(len(columns), step.cval).astype(source.dtype),
             ),
             (
-                *map(np.int32, (steps, spans_an_item, len(spans), copies, height)),
+                *map(np.int32, (steps, groups_an_item, len(spans), copies, height)),
                 np.int64(to_pitch[lines.axis]),
             ),
-            (lanes, groups, parts),
-            max(1, parts * groups * copies * job.scratch_voxels) * source.itemsize,
+            (lanes, parts),
+            max(1, parts * lanes * copies * job.scratch_voxels) * source.itemsize,
         )
 
 
@@ -250,8 +274,8 @@ def _spans(columns: Indices, width: int, job: StripJob) -> list[Span]:
 @lru_cache(maxsize=256)
 def lines_of(stencil: Stencil) -> Lines:
     """Cut a stencil of two axes or more into lines, in the order of its taps."""
-    axis = next((axis for axis, extent in enumerate(stencil.shape[:-1]) if extent > 1), stencil.ndim - 2)
-    # Axes before this one have extent 1: moving it to the front keeps the order of the taps.
+    wide = [axis for axis, extent in enumerate(stencil.shape[:-1]) if extent > 1]
+    axis = wide[-1] if wide else stencil.ndim - 2
     turned = np.moveaxis(stencil.weights, axis, 0)
     held = turned.any(axis=(0, -1))
     # Lines begin at 0 on this axis and on x.
@@ -263,30 +287,24 @@ def lines_of(stencil: Stencil) -> Lines:
 
 @lru_cache(maxsize=256)
 def _sums(pattern: Pattern, rows: int) -> int:
-    """Return how many multiply-adds stand in all runs of all planes, without making them: there may be very many."""
+    """Return how many multiply-adds stand in all runs, without making them: there may be very many."""
     filled = pattern.filled()
-    count = 0
-    for plane in range(len(filled) + rows - 1):
-        used = filled[max(0, plane - rows + 1) : plane + 1]
-        begins_run = np.insert((used[:, 1:] != used[:, :-1]).any(axis=(0, 2)), 0, values=True)
-        count += int(used[:, begins_run].sum())
-    return count
+    begins_run = np.insert((filled[:, 1:] != filled[:, :-1]).any(axis=(0, 2)), 0, values=True)
+    return rows * int(filled[:, begins_run].sum())
 
 
-def _runs(filled: npt.NDArray[np.bool_], plane: int, rows: int) -> tuple[Run, ...]:
-    """Return the runs of lines of one plane of the source: row r uses it with the weights of plane ``plane - r``."""
-    uses = [(row, plane - row) for row in range(rows) if 0 <= plane - row < len(filled)]
-    used = filled[[place for _, place in uses]]
-    runs = []
-    for key, group in groupby(range(used.shape[1]), key=lambda line: used[:, line].tobytes()):
+def _runs(filled: npt.NDArray[np.bool_], rows: int) -> Iterator[Run]:
+    """Yield the runs of lines: row r uses plane p of the source with the weights of plane ``p - r``."""
+    for _, group in groupby(range(filled.shape[1]), key=lambda line: filled[:, line].tobytes()):
         lines = list(group)
-        if any(key):
-            columns = _columns(used[:, lines[0]], uses)
-            runs.append(Run(lines[0], lines[-1] + 1, columns))
-    return tuple(runs)
+        held = filled[:, lines[0]]
+        planes = ((plane, _columns(held, plane, rows)) for plane in range(len(filled) + rows - 1))
+        yield Run(lines[0], lines[-1] + 1, tuple((plane, columns) for plane, columns in planes if columns))
 
 
-def _columns(used: npt.NDArray[np.bool_], uses: list[tuple[int, int]]) -> tuple[Column, ...]:
+def _columns(held: npt.NDArray[np.bool_], plane: int, rows: int) -> tuple[Column, ...]:
+    uses = [(row, plane - row) for row in range(rows) if 0 <= plane - row < len(held)]
+    used = held[[place for _, place in uses]]
     places = np.flatnonzero(used.any(axis=0)).tolist()
     return tuple(
         Column(x, tuple(use for use, is_used in zip(uses, used[:, x], strict=True) if is_used)) for x in places

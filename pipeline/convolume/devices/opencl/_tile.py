@@ -215,7 +215,8 @@ def tile_of(source: Laid, passes: Sequence[Pass], target: Laid, numbers: Numbers
     """Return the call that does one pass, or several one after the other; None where the program does not serve."""
     weighed = [[axis for axis, extent in enumerate(step.stencil.shape) if extent > 1] for step in passes]
     places, roles = _places(passes, weighed), _roles(weighed, target.shape)
-    if places is None or roles is None or any(step.stencil.by_lines for step in passes):
+    has_own_order = any(step.stencil.by_lines or step.stencil.adds_by_halves(exact=numbers.exact) for step in passes)
+    if places is None or roles is None or has_own_order:
         return None
     form, weights, cvals = _of_stencil(passes[0]) if len(passes) == 1 else _of_chain(passes, weighed, roles)
     depth, height, width = (1 if axis is None else target.shape[axis] for axis in roles)

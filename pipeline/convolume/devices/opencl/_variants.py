@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CASES", "Case", "Variant", "Variants", "candidates", "case_of", "default_variant"]
 
-# Rows and vectors. Their sums fit 32 registers; where there are but 16, the small shape comes first in every case.
-SMALL, LARGE = (4, 2), (4, 4)
-SHAPES = (SMALL, LARGE, (6, 4), (8, 2), (6, 2))
+# Rows and vectors, that of devices that were not tuned first: its sums leave half of 16 registers free.
+SHAPES = ((4, 2), (4, 4), (6, 4), (8, 2), (6, 2))
 SHAPE_OF_HALF_VECTORS = (4, 4)
-BYTES_WITH_32_REGISTERS = 64
 # With fewer sums a program of its own is hardly faster than the generic one.
 LEAST_SUMS = 2
 # Stencils of three axes and more, up to so many taps, are like these.
@@ -37,7 +35,7 @@ class Variant:
     Parameters
     ----------
     rows : int
-        Neighbours along the stencil's first axis that are computed together.
+        Neighbours along the stencil's last axis but x that are computed together.
     vectors : int
         Neighbouring vectors of a row that are computed together.
     vector_width : int
@@ -85,10 +83,9 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A correlation that is timed for all that are like it, and the shape that is taken where nothing was timed."""
+    """A correlation that is timed for all that are like it."""
 
     extents: tuple[int, int, int]
-    shape: tuple[int, int]
     numbers: Numbers
     precision: Precision
 
@@ -99,13 +96,13 @@ class Case:
 
 
 CASES = tuple(
-    Case(extents, shape, *numbers)
+    Case(extents, *numbers)
     for numbers in (
         (Numbers("float32", "float32", "float32", exact=False), Precision.SINGLE),
         # Integer outputs of `convolume.ndimage` are summed so.
         (Numbers("uint16", "float64", "uint16", exact=True), Precision.SCIPY),
     )
-    for extents, shape in (((3, 3, 3), LARGE), ((5, 5, 5), LARGE), (LARGEST, LARGE), (PLANE, SMALL))
+    for extents in ((3, 3, 3), (5, 5, 5), LARGEST, PLANE)
 )
 _CASES = {(case.extents, case.numbers.sum): case for case in CASES}
 
@@ -128,8 +125,7 @@ def case_of(stencil: Stencil, numbers: Numbers) -> Case:
 def candidates(case: Case, traits: Traits) -> tuple[Variant, ...]:
     """Return the variants that are timed on a device, the one of devices that were not tuned first."""
     width = vector_width(case.numbers, traits)
-    first = case.shape if traits.vector_bytes >= BYTES_WITH_32_REGISTERS else SMALL
-    whole = tuple(Variant(*shape, width) for shape in sorted(SHAPES, key=lambda shape: shape != first))
+    whole = tuple(Variant(*shape, width) for shape in SHAPES)
     return (*whole, Variant(*SHAPE_OF_HALF_VECTORS, width // 2)) if width > 1 else whole
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from convolume.boundary import OUTSIDE, longest_run
 from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, outer_axes, pitches, vector_width
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
-from convolume.devices.opencl._means import mean_numbers, raised_inverse
+from convolume.devices.opencl._lines import (
+    LINE_VOXELS,
+    Line,
+    Row,
+    columns_of,
+    halves_of,
+    offsets_of,
+    parts_of,
+    pitch_of,
+    read_by,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,16 +31,20 @@ if TYPE_CHECKING:
 __all__ = ["Taps", "Walk", "WalkJob", "walks_of"]
 
 Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.intp]
 
-# Rows or steps whose sums are kept in registers.
+# Rows that a work item owns.
 COUNTS = (1, 2, 4, 8)
+# Outputs and vectors whose sums are kept in registers, 32 or 16.
+BYTES_WITH_32_REGISTERS = 64
+WIDE_SHAPE, NARROW_SHAPE = (8, 1), (4, 2)
 # Passes before the one along x, and whether that one is missing.
 WALKS = ((1, False), (2, False), (2, True))
 MAX_UNROLLED_TAPS = 32
+# Longer boxes have a program of their own.
+MOST_OF_BOX = 12
 # Rows, ring and weights stay in the second-level cache of a core.
 RING_BYTES = 512 * 1024
-LEAST_TILE, LINE_VOXELS = 64, 16
+LEAST_TILE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +52,37 @@ class Taps:
     """Where weights along an axis differ from zero; without offsets, everywhere on an extent that is an argument."""
 
     offsets: tuple[int, ...] = ()
+    by_halves: bool = False
 
     @classmethod
-    def of(cls, weights: Array, least_looped: int) -> Self | None:
-        """Return the taps of weights; None where there are none, or too many with gaps."""
+    def of(cls, line: Line, least_looped: int) -> Self | None:
+        """Return the taps of a line; None where there are none, or too many with gaps, or of a box."""
+        weights = line.weights
+        if line.by_halves:
+            return cls(tuple(range(len(weights))), by_halves=True) if len(weights) <= MOST_OF_BOX else None
         offsets = tuple(int(offset) for offset in np.flatnonzero(weights))
         if len(offsets) == len(weights) and len(offsets) >= least_looped:
             return cls()
         return cls(offsets) if 0 < len(offsets) <= MAX_UNROLLED_TAPS else None
+
+    @property
+    def size(self) -> int:
+        """Lines from the first tap to the last."""
+        return self.offsets[-1] + 1
+
+    @property
+    def halves(self) -> list[int]:
+        """Lengths of the sums that longer ones of a box are made of."""
+        return halves_of(self.size)
+
+    @property
+    def parts(self) -> list[tuple[int, int]]:
+        """Length and beginning of the sums that a box is made of."""
+        return parts_of(self.size)
+
+    def trees(self, voxel: str) -> list[str]:
+        """Return those sums, written out; `voxel` takes the number of each."""
+        return [_tree([voxel % (begin + i) for i in range(length)]) for length, begin in self.parts]
 
     @property
     def are_looped(self) -> bool:
@@ -73,74 +109,27 @@ class WalkJob(Job):
     ----------
     rows : int
         Rows along a that a work item owns.
+    rows_at_once : int
+        Of them, those that are computed at a time.
     steps : int
         Outputs along b that are computed at a time.
     a, b, x : Taps
         Of each pass.
-    takes_means : bool
-        Sums are multiplied at the end.
     """
 
     template: ClassVar[str] = "walk.cl"
     rows: int
+    rows_at_once: int
     steps: int
     a: Taps | None
     b: Taps
     x: Taps | None
-    takes_means: bool
 
     @property
     def unrolled_sums(self) -> int:
         """Multiply-adds that stand in the source."""
-        counts = ((self.a, self.rows), (self.b, self.steps), (self.x, self.steps))
-        return sum(taps.unrolled(count) for taps, count in counts if taps)
-
-
-@dataclass(frozen=True)
-class Line:
-    """A pass over one axis, where what it reads stands on it, and what its sums are multiplied by."""
-
-    axis: int
-    weights: npt.NDArray[np.float64]
-    places: Indices
-    cval: float
-    scale: float | None
-
-    @classmethod
-    def of(cls, step: Pass, numbers: Numbers) -> Self:
-        """Return what a pass is along the axis that it weighs."""
-        stencil = step.stencil
-        axis = max(range(stencil.ndim), key=stencil.shape.__getitem__)
-        scale = raised_inverse(stencil, numbers) if stencil.by_lines else None
-        return cls(axis, stencil.weights.ravel(), step.places[axis], step.cval, scale)
-
-
-@dataclass(frozen=True)
-class Row:
-    """How a pass along x reads: ``voxels`` of every row as they lie, and the places of what is filled at its ends."""
-
-    voxels: slice
-    before: Indices
-    after: Indices
-
-    @classmethod
-    def of(cls, places: Indices) -> Self | None:
-        """Return it for the places of a row; None where they are not one piece with ends that come from it."""
-        low, high = longest_run(places)
-        if low == high:
-            return None
-        inside = places[places != OUTSIDE]
-        first, stop = int(inside.min()), int(inside.max()) + 1
-        ends = [np.where(end == OUTSIDE, OUTSIDE, end - first) for end in (places[:low], places[high:])]
-        # The line is filled where it stands: behind its beginning, and behind its end.
-        if places[low] != first or (ends[1].size and high - low != stop - first):
-            return None
-        return cls(slice(first, stop), *ends)
-
-    @property
-    def width(self) -> int:
-        """Voxels that are read."""
-        return int(self.voxels.stop - self.voxels.start)
+        counts = ((self.a, self.rows_at_once), (self.b, self.steps), (self.x, self.steps))
+        return self.vectors * sum(taps.unrolled(count) for taps, count in counts if taps)
 
 
 @dataclass(frozen=True)
@@ -174,7 +163,7 @@ class Walk:
         row = Row.of(x.places) if x else Row(slice(0, voxels.shape[-1]), *[np.zeros(0, np.intp)] * 2)
         if row is None or min(row.width, out.shape[-1]) < width:
             return None
-        job = _job(numbers, traits, (a, b, x), out)
+        job = _job(numbers, traits, (a, b, x), out, min(row.width, out.shape[-1]))
         return cls(job, voxels[..., row.voxels], out, a, b, x, row) if job else None
 
     @property
@@ -185,12 +174,12 @@ class Walk:
     @property
     def local_bytes(self) -> int:
         """Local memory that a work item needs: the ring, and the lines behind it."""
-        voxels = self.slots * self.job.rows * _pitch(self.row.width) + self.job.steps * self._line_pitch
+        voxels = self.slots * self.job.rows * pitch_of(self.row.width) + self.job.steps * self._line_pitch
         return voxels * self.out.itemsize
 
     @property
     def _line_pitch(self) -> int:
-        return _pitch(self.row.width + len(self.row.before) + len(self.row.after))
+        return pitch_of(self.row.width + len(self.row.before) + len(self.row.after))
 
     def arguments(self, source: Array, target: Array, compute_units: int) -> Arguments:
         """Return what the program is called with; `source` and `target` may lie otherwise than `voxels` and `out`."""
@@ -199,10 +188,9 @@ class Walk:
         from_pitch, to_pitch = pitches(source), pitches(target)
         height = target.shape[self.a.axis] if self.a else 1
         depth = target.shape[self.b.axis]
-        rows = _offsets(self.a, from_pitch) if self.a else np.zeros(1, np.int64)
-        places = np.concatenate([rows, _offsets(self.b, from_pitch), self.row.before, self.row.after])
+        rows = offsets_of(self.a, from_pitch) if self.a else np.zeros(1, np.int64)
+        places = np.concatenate([rows, offsets_of(self.b, from_pitch), self.row.before, self.row.after])
         weights = [step.weights if step else np.ones(1) for step in (self.a, self.b, self.x)]
-        scales = [step.scale if step and step.scale else 1.0 for step in (self.a, self.b, self.x)]
         blocks = -(-height // self.job.rows)
         integers = (
             len(axes) // 3,
@@ -214,7 +202,7 @@ class Walk:
             len(self.row.before),
             len(self.row.after),
             self.slots,
-            _pitch(self.row.width),
+            pitch_of(self.row.width),
             self._line_pitch,
         )
         longs = (from_pitch[self.b.axis], to_pitch[self.a.axis] if self.a else 0, to_pitch[self.b.axis])
@@ -222,12 +210,13 @@ class Walk:
         sums = np.dtype(self.job.numbers.sum).type
         with np.errstate(over="ignore"):
             return Arguments(
-                (np.concatenate([*weights, scales]).astype(sums), places.astype(np.int64), axes),
+                (np.concatenate(weights).astype(sums), places.astype(np.int64), axes),
                 (
                     *map(np.int32, integers),
                     *map(np.int64, longs),
                     *map(sums, constants),
                     cl.LocalMemory(self.local_bytes),
+                    cl.LocalMemory(4 * self.slots),
                 ),
                 (blocks, self._segments(depth, blocks * count, compute_units), count),
             )
@@ -253,16 +242,15 @@ def walks_of(
         Of the device; bytes of its local memory.
     """
     if any(step.stencil.by_lines for step in passes):
-        # Lines are summed in an order of their own, if it can be told.
-        exact = mean_numbers(passes, numbers)
-        if exact is None:
-            return []
-        numbers = exact
+        # They are summed in an order of their own.
+        return []
     lines = [Line.of(step, numbers) for step in passes]
-    walked = {line.axis for line in lines}
-    # Axes that are not weighed are read as they lie.
-    box = (slice(None) if axis in walked else _slice_of(places) for axis, places in enumerate(passes[0].places))
-    return _tiles(voxels[tuple(box)], lines, out, numbers, limits)
+    return _tiles(read_by(voxels, passes, lines), lines, out, numbers, limits)
+
+
+def _tree(voxels: list[str]) -> str:
+    half = len(voxels) // 2
+    return f"({_tree(voxels[:half])} + {_tree(voxels[half:])})" if half else voxels[0]
 
 
 def _tiles(
@@ -277,23 +265,10 @@ def _tiles(
     if half < LEAST_TILE:
         return []
     parts = [
-        _tiles(*_columns(voxels, lines, slice(start, stop)), out[..., start:stop], numbers, limits)
+        _tiles(*columns_of(voxels, lines, slice(start, stop)), out[..., start:stop], numbers, limits)
         for start, stop in ((0, half), (half, width))
     ]
     return [walk for part in parts for walk in part] if all(parts) else []
-
-
-def _slice_of(places: Indices) -> slice:
-    return slice(int(places[0]), int(places[-1]) + 1)
-
-
-def _columns(voxels: Array, passes: Sequence[Line], part: slice) -> tuple[Array, list[Line]]:
-    """Return what a part of the columns of an output is made from."""
-    *ahead, final = passes
-    if final.axis != voxels.ndim - 1:
-        return voxels[..., part], list(passes)
-    reach = len(final.weights) - 1
-    return voxels, [*ahead, replace(final, places=final.places[part.start : part.stop + reach])]
 
 
 def _job(
@@ -301,27 +276,21 @@ def _job(
     traits: Traits,
     passes: tuple[Line | None, Line, Line | None],
     out: Array,
+    voxels: int,
 ) -> WalkJob | None:
     a, b, x = passes
     width = vector_width(numbers, traits)
+    most, vectors = WIDE_SHAPE if traits.vector_bytes >= BYTES_WITH_32_REGISTERS else NARROW_SHAPE
+    vectors = vectors if voxels >= width * vectors else 1
     rows = max(count for count in COUNTS if count <= out.shape[a.axis]) if a else 1
-    steps = max(count for count in COUNTS if count <= out.shape[b.axis])
+    at_once = min(rows, most)
+    steps = max(count for count in COUNTS if count <= min(most, out.shape[b.axis]))
     taps = (
-        Taps.of(a.weights, rows) if a else None,
-        Taps.of(b.weights, steps),
-        Taps.of(x.weights, 1) if x else None,
+        Taps.of(a, at_once) if a else None,
+        Taps.of(b, steps),
+        Taps.of(x, 1) if x else None,
     )
     if taps[1] is None or any(step and not held for step, held in zip(passes, taps, strict=True)):
         return None
-    common = (numbers, traits.on_cpu, traits.loose_pointers, width, 1, can_stream(out, width, traits))
-    return WalkJob(*common, rows, steps, taps[0], taps[1], taps[2], takes_means=b.scale is not None)
-
-
-def _pitch(voxels: int) -> int:
-    """Return the distance of rows of so many voxels: an odd number of cache lines, so that columns meet in none."""
-    return (-(-voxels // LINE_VOXELS) | 1) * LINE_VOXELS
-
-
-def _offsets(step: Line, pitch: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the places of a pass in elements of the source."""
-    return np.where(step.places == OUTSIDE, OUTSIDE, step.places * pitch[step.axis])
+    common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors, can_stream(out, width, traits))
+    return WalkJob(*common, rows, at_once, steps, taps[0], taps[1], taps[2])

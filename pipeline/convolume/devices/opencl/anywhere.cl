@@ -25,8 +25,13 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     source += source_start;
     target += target_start{% for axis in range(job.ndim) %} + at{{ axis }} * pitches[{{ axis }}]{% endfor %};
     sum_t sum = 0;
+{% if job.by_halves %}
+    SUM_BY_HALVES(sum_t, sum, tap_count, VOXEL_AT)
+    sum *= weights[0];
+{% else %}
     for (int tap = 0; tap < tap_count; tap++)
         sum += VOXEL_AT(tap) * weights[tap];
+{% endif %}
 {% if job.by_lines %}
     // Behind the taps stand first and second of each pair; behind the weights, those of pairs, their signs, the divisor.
     for (int pair = tap_count; pair < tap_count + pair_count; pair++) {

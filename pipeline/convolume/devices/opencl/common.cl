@@ -40,9 +40,9 @@ typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_tar
 #define STORE_LAST(place, sums) STORE(place, sums)
 {% endif %}
 {% if job.loose_pointers %}
-#define PREFETCH(place) __builtin_prefetch((const void *)(ulong)(place), 0, 2)
+#define PREFETCH(place, level) __builtin_prefetch((const void *)(ulong)(place), 0, level)
 {% else %}
-#define PREFETCH(place)
+#define PREFETCH(place, level)
 {% endif %}
 {% if job.target_is_integer and job.sum_type == "float" %}
 // Such sums are known to fit.
@@ -69,6 +69,22 @@ inline {{ long_vector }} all_in_register({{ long_vector }} sums) {
 #define TO_TARGET(sum) ((target_t)(sum))
 #define TO_TARGETS(sums) convert_{{ target_vector }}(sums)
 {% endif %}
+
+// The sum of a box by halves: sums of 1, 2, 4 … neighbours wait until one as long comes; `part(i)` is voxel i.
+#define SUM_BY_HALVES(type, sum, count, part) {             \
+        type waiting[32];                                   \
+        int top = 0;                                        \
+        for (int i = 0; i < (count); i++) {                 \
+            type longer = part(i);                          \
+            for (int length = i; length & 1; length >>= 1)  \
+                longer = waiting[--top] + longer;           \
+            waiting[top++] = longer;                        \
+        }                                                   \
+        sum = waiting[0];                                   \
+        for (int i = 1; i < top; i++)                       \
+            sum += waiting[i];                              \
+        sum += 0;                                           \
+    }
 
 // Move both pointers to the beginning of a row. `axes` holds, for each outer axis from the innermost,
 // its extent, its pitch in the source and its pitch in the target, in elements.

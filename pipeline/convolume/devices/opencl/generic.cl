@@ -11,6 +11,13 @@ inline void sum_span(__global const source_t *source, __global target_t *target,
 {% for v in range(job.vectors) %}
     sums_t sum{{ v }} = 0;
 {% endfor %}
+{% if job.by_halves %}
+{% for v in range(job.vectors) %}
+#define PART{{ v }}(i) LOAD(source + taps[i] + {{ v * job.vector_width }})
+    SUM_BY_HALVES(sums_t, sum{{ v }}, tap_count, PART{{ v }})
+    sum{{ v }} *= weights[0];
+{% endfor %}
+{% else %}
     for (int tap = 0; tap < tap_count; tap++) {
         __global const source_t *from = source + taps[tap];
         const sum_t weight = weights[tap];
@@ -18,6 +25,7 @@ inline void sum_span(__global const source_t *source, __global target_t *target,
         sum{{ v }} += LOAD(from + {{ v * job.vector_width }}) * weight;
 {% endfor %}
     }
+{% endif %}
 {% if job.by_lines %}
     // Behind the taps stand first and second of each pair; behind the weights, those of pairs, their signs, the divisor.
     for (int pair = tap_count; pair < tap_count + pair_count; pair++) {
@@ -41,8 +49,14 @@ inline void sum_span(__global const source_t *source, __global target_t *target,
 inline void sum_voxel(__global const source_t *source, __global target_t *target, __global const sum_t *weights,
                       __global const long *taps, {{ parameters }}) {
     sum_t sum = 0;
+{% if job.by_halves %}
+#define PART(i) (sum_t)source[taps[i]]
+    SUM_BY_HALVES(sum_t, sum, tap_count, PART)
+    sum *= weights[0];
+{% else %}
     for (int tap = 0; tap < tap_count; tap++)
         sum += (sum_t)source[taps[tap]] * weights[tap];
+{% endif %}
 {% if job.by_lines %}
     for (int pair = tap_count; pair < tap_count + pair_count; pair++) {
         const sum_t other = (sum_t)source[taps[pair + pair_count]] * weights[pair + pair_count];

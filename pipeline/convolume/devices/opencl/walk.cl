@@ -2,7 +2,7 @@
 // The pass along a reads the source and fills a ring of rows, the pass along b reads the ring, the pass along x one
 // line whose two ends are filled. What lies beyond a face is a place in a list, so nothing is copied to be padded.
 {% include "common.cl" %}
-{% set width = job.vector_width %}
+{% set width, span = job.vector_width, job.span %}
 {% set sum_vector = job.sum_type ~ width %}
 
 // Between two passes voxels have the dtype of the target, as if each pass had an array of its own.
@@ -13,26 +13,57 @@
 #define LOAD_LOCAL(place) convert_{{ sum_vector }}(vload{{ width }}(0, place))
 #define STORE_LOCAL(place, sums) vstore{{ width }}(TO_TARGETS(sums), 0, place)
 {% endif %}
-// Line i of those that neighbouring outputs need: from the source, and the next step's on its way; from the ring.
-#define FROM_A(i) rows[i] < 0 ? (sums_t)(outside_a) : LOAD(from + rows[i]); PREFETCH(from + rows[i] + pitch_b)
-#define FROM_B(i) LOAD_LOCAL(column + (oldest + (i) - (oldest + (i) < slots ? 0 : slots)) * slot_size)
+// Vectors of line i of those that neighbouring outputs need: from the source, from the ring.
+#define FROM_A(i, v) rows[i] < 0 ? (sums_t)(outside_a) : LOAD(from + rows[i] + v * {{ width }})
+#define FROM_B(i, v) LOAD_LOCAL(column + held[i] + v * {{ width }})
+// The next step's lines are on their way meanwhile.
+#define AHEAD_A(i) PREFETCH(from + rows[i] + pitch_b, 2)
+#define AHEAD_B(i)
+#define ON_LINE(o, v, i) LOAD_LOCAL(part + o * line_pitch + v * {{ width }} + i)
 
-{# What a pass gives: its sums, or means of whole numbers. #}
-{% macro given(name, o) %}sum{{ o }}{{ " * scale_" ~ name if job.takes_means }}{% endmacro %}
+{% macro no_sums(count) %}
+{% for o in range(count) %}
+sums_t {% for v in range(job.vectors) %}sum{{ o }}_{{ v }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
+
+{% endfor %}
+{% endmacro %}
 {# Line i of the pass `name` is tap i - o of output o. #}
 {% macro weigh_line(name, i, outputs) %}
 {
-    const sums_t part = FROM_{{ name | upper }}({{ i }});
+{% for v in range(job.vectors) %}
+    const sums_t part{{ v }} = FROM_{{ name | upper }}({{ i }}, {{ v }});
+{% endfor %}
+    AHEAD_{{ name | upper }}({{ i }});
 {% for o in outputs %}
-    sum{{ o }} += part * weights_{{ name }}[{{ i }} - {{ o }}];
+{% for v in range(job.vectors) %}
+    sum{{ o }}_{{ v }} += part{{ v }} * weights_{{ name }}[{{ i }} - {{ o }}];
+{% endfor %}
 {% endfor %}
 }
 {% endmacro %}
-{# Every output meets its taps in ascending order. #}
+{# Sums of 1, 2, 4 … lines from line i - length + 1 on, and what they complete; outputs share them. #}
+{% macro sum_line(name, taps, i, count) %}
+{% for v in range(job.vectors) %}
+const sums_t line1_{{ i }}_{{ v }} = FROM_{{ name | upper }}({{ i }}, {{ v }});
+{% for length in taps.halves if i + 1 >= 2 * length %}
+const sums_t line{{ 2 * length }}_{{ i + 1 - 2 * length }}_{{ v }} = line{{ length }}_{{ i + 1 - 2 * length }}_{{ v }} + line{{ length }}_{{ i + 1 - length }}_{{ v }};
+{% endfor %}
+{% if i + 1 >= taps.size %}
+{% set o = i + 1 - taps.size %}
+const sums_t sum{{ o }}_{{ v }} = (0{% for length, begin in taps.parts %} + line{{ length }}_{{ o + begin }}_{{ v }}{% endfor %}) * weights_{{ name }}[0];
+{% endif %}
+{% endfor %}
+AHEAD_{{ name | upper }}({{ i }});
+{% endmacro %}
+{# Every output meets its taps in ascending order, or boxes by halves. #}
 {% macro weigh(name, taps, count) %}
-sums_t {% for o in range(count) %}sum{{ o }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
-
-{% if taps.are_looped %}
+{% if taps.by_halves %}
+{% for i in range(taps.size + count - 1) %}
+{{ sum_line(name, taps, i, count) }}
+{%- endfor %}
+{% else %}
+{{ no_sums(count) }}
+{%- if taps.are_looped %}
 {% for i in range(count - 1) %}
 {{ weigh_line(name, i, range(i + 1)) }}
 {%- endfor %}
@@ -46,12 +77,15 @@ for (int i = {{ count - 1 }}; i < extent_{{ name }}; i++)
 {{ weigh_line(name, i, outputs) }}
 {%- endfor %}
 {% endif %}
+{% endif %}
 {% endmacro %}
 {% macro weigh_along_x(i) %}
 {
     __local const target_t *part = lines + x + {{ i }};
 {% for o in range(job.steps) %}
-    sum{{ o }} += LOAD_LOCAL(part + {{ o }} * line_pitch) * weights_x[{{ i }}];
+{% for v in range(job.vectors) %}
+    sum{{ o }}_{{ v }} += LOAD_LOCAL(part + {{ o }} * line_pitch + {{ v * width }}) * weights_x[{{ i }}];
+{% endfor %}
 {% endfor %}
 }
 {% endmacro %}
@@ -61,7 +95,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                         __global const long *axes, int axis_count, int extent_a, int extent_b, int extent_x,
                         int height, int depth, int width_read, int width, int ends_before, int ends_after,
                         int slots, int row_pitch, int line_pitch, long pitch_b, long target_a, long target_b,
-                        sum_t outside_a, sum_t outside_b, sum_t outside_x, __local target_t *ring) {
+                        sum_t outside_a, sum_t outside_b, sum_t outside_x, __local target_t *ring, __local int *held) {
     long source_start = 0, target_start = 0;
     find_row(get_global_id(2), axis_count, axes, &source_start, &target_start);
     // Last rows, steps and vectors are shifted back over their neighbours: the same voxels again, to the same bits.
@@ -69,10 +103,6 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     const int start = (long)depth * get_global_id(1) / get_global_size(1);
     const int stop = (long)depth * (get_global_id(1) + 1) / get_global_size(1);
     __global const sum_t *weights_a = weights, *weights_b = weights + extent_a, *weights_x = weights_b + extent_b;
-{% if job.takes_means %}
-    __global const sum_t *scales = weights_x + extent_x;
-    const sum_t scale_a = scales[0], scale_b = scales[1], scale_x = scales[2];
-{% endif %}
     __global const long *places_b = places + height + extent_a - 1;
     __global const long *ends = places_b + depth + extent_b - 1;
     const int slot_size = {{ job.rows }} * row_pitch;
@@ -88,33 +118,38 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                     slot[i] = TO_TARGET(outside_b);
                 continue;
             }
-            for (int next = 0; next < width_read; next += {{ width }}) {
-                const int x = min(next, width_read - {{ width }});
-                __global const source_t *from = source + source_start + places_b[filled] + x;
+            for (int r = 0; r < {{ job.rows }}; r += {{ job.rows_at_once }}) {
+                for (int next = 0; next < width_read; next += {{ span }}) {
+                    const int x = min(next, width_read - {{ span }});
+                    __global const source_t *from = source + source_start + places_b[filled] + x;
 {% if job.a %}
-                __global const long *rows = places + a;
-{{ weigh("a", job.a, job.rows) | indent(16, true) }}
-{% for o in range(job.rows) %}
-                STORE_LOCAL(slot + {{ o }} * row_pitch + x, {{ given("a", o) }});
-{% endfor %}
-{% else %}
-                STORE_LOCAL(slot + x, LOAD(from));
+                    __global const long *rows = places + a + r;
+{{ weigh("a", job.a, job.rows_at_once) | indent(20, true) }}
 {% endif %}
+{% for o in range(job.rows_at_once) %}
+{% for v in range(job.vectors) %}
+                    STORE_LOCAL(slot + (r + {{ o }}) * row_pitch + x + {{ v * width }}, {{ "sum" ~ o ~ "_" ~ v if job.a else "LOAD(from + " ~ v * width ~ ")" }});
+{% endfor %}
+{% endfor %}
+                }
             }
         }
-        const int oldest = (b - start) % slots;
+        for (int i = 0; i < slots; i++)
+            held[i] = (b - start + i) % slots * slot_size;
         for (int r = 0; r < {{ job.rows }}; r++) {
             __global target_t *to = target + target_start + (a + r) * target_a + b * target_b;
-            for (int next = 0; next < width_read; next += {{ width }}) {
-                const int x = min(next, width_read - {{ width }});
+            for (int next = 0; next < width_read; next += {{ span }}) {
+                const int x = min(next, width_read - {{ span }});
                 __local const target_t *column = ring + r * row_pitch + x;
 {{ weigh("b", job.b, job.steps) | indent(16, true) }}
 {% for o in range(job.steps) %}
+{% for v in range(job.vectors) %}
 {% if job.x %}
-                STORE_LOCAL(lines + {{ o }} * line_pitch + ends_before + x, {{ given("b", o) }});
+                STORE_LOCAL(lines + {{ o }} * line_pitch + ends_before + x + {{ v * width }}, sum{{ o }}_{{ v }});
 {% else %}
-                STORE_LAST(to + {{ o }} * target_b + x, {{ given("b", o) }});
+                STORE_LAST(to + {{ o }} * target_b + x + {{ v * width }}, sum{{ o }}_{{ v }});
 {% endif %}
+{% endfor %}
 {% endfor %}
             }
 {% if job.x %}
@@ -124,11 +159,18 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                 for (int i = 0; i < ends_before + ends_after; i++)
                     line[i < ends_before ? i : i + width_read] = ends[i] < 0 ? TO_TARGET(outside_x) : inside[ends[i]];
             }
-            for (int next = 0; next < width; next += {{ width }}) {
-                const int x = min(next, width - {{ width }});
-                sums_t {% for o in range(job.steps) %}sum{{ o }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
-
-{% if job.x.are_looped %}
+            for (int next = 0; next < width; next += {{ span }}) {
+                const int x = min(next, width - {{ span }});
+{% if job.x.by_halves %}
+                __local const target_t *part = lines + x;
+{% for o in range(job.steps) %}
+{% for v in range(job.vectors) %}
+                const sums_t sum{{ o }}_{{ v }} = (0{% for tree in job.x.trees("ON_LINE(" ~ o ~ ", " ~ v ~ ", %d)") %} + {{ tree }}{% endfor %}) * weights_x[0];
+{% endfor %}
+{% endfor %}
+{% else %}
+{{ no_sums(job.steps) | indent(16, true) }}
+{%- if job.x.are_looped %}
                 for (int i = 0; i < extent_x; i++)
 {{ weigh_along_x("i") | indent(16, true) }}
 {%- else %}
@@ -136,8 +178,11 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {{ weigh_along_x(i) | indent(16, true) }}
 {%- endfor %}
 {% endif %}
+{% endif %}
 {% for o in range(job.steps) %}
-                STORE_LAST(to + {{ o }} * target_b + x, {{ given("x", o) }});
+{% for v in range(job.vectors) %}
+                STORE_LAST(to + {{ o }} * target_b + x + {{ v * width }}, sum{{ o }}_{{ v }});
+{% endfor %}
 {% endfor %}
             }
 {% endif %}

@@ -1,0 +1,133 @@
+// Boxes along b and x by halves: sums of 2, 4, 8 … neighbours are made of two half as long, so that a voxel costs as
+// many additions as its box has digits. A work item walks along b and keeps as many rows as the box is long; along x,
+// a line of sums of every length. Rings are read before they are written: their columns never overlap, those of the source may.
+{% include "common.cl" %}
+{% set width, steps, sum_vector = job.vector_width, job.steps, job.sum_type ~ job.vector_width %}
+{% if job.loose_pointers %}
+typedef {{ sum_vector }} __attribute__((aligned(sizeof(sum_t)))) loose_sums_t;
+#define GET(place) *(__local const loose_sums_t *)(place)
+#define PUT(place, sums) *(__local loose_sums_t *)(place) = sums
+{% else %}
+#define GET(place) vload{{ width }}(0, place)
+#define PUT(place, sums) vstore{{ width }}(sums, 0, place)
+{% endif %}
+{# The sums of a name so many rows ago: those of this turn are kept for the next. #}
+{% macro delayed(ring, name, length) %}
+{% set kept = [length, steps] | min %}
+{% for j in range(kept) %}
+const sums_t {{ ring }}{{ length }}_{{ j }} = GET({{ ring }}{{ length }} + {{ j }} * row_pitch + next);
+PUT({{ ring }}{{ length }} + {{ j }} * row_pitch + next, {{ name }}_{{ steps - kept + j }});
+{% endfor %}
+{% endmacro %}
+// A sum of a line, and the one behind it.
+#define PAIR(length, j) GET(line##length + j * line_pitch + x) + GET(line##length + j * line_pitch + x + length)
+// What a pass hands on has the dtype of the target.
+#define HANDED_ON(sums) convert_{{ sum_vector }}(TO_TARGETS(sums))
+
+__attribute__((reqd_work_group_size(1, 1, 1)))
+__kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
+                        __global const long *restrict places, __global const long *restrict axes,
+                        int axis_count, int depth, int width_read, int width, int tile, int ends_before, int ends_after,
+                        int row_pitch, int line_pitch, long target_b, sum_t outside_b, sum_t outside_x,
+                        sum_t scale_b, sum_t scale_x, __local sum_t *ring) {
+    long source_start = 0, target_start = 0;
+    find_row(get_global_id(2), axis_count, axes, &source_start, &target_start);
+    // The last tile is shifted back over its neighbour, as the last vector of a tile is: the same voxels again, to the same bits.
+    const int first = min((int)get_global_id(0) * tile, width_read - tile);
+    source += source_start + first;
+    target += target_start + first;
+    const int start = (long)depth * get_global_id(1) / get_global_size(1);
+    const int stop = (long)depth * (get_global_id(1) + 1) / get_global_size(1);
+    __global const long *ends = places + depth + {{ job.b - 1 }};
+{% if job.x > 1 %}
+    __local sum_t *lines = ring + {{ job.b - 1 }} * row_pitch;
+{% endif %}
+
+    for (int b = start; b < stop + {{ job.b - 1 }}; b += {{ steps }}) {
+        const int last_row = stop + {{ job.b - 2 }};
+        __global const source_t *from[{{ steps }}], *ahead[{{ steps }}];
+        bool is_beyond[{{ steps }}];
+        for (int j = 0; j < {{ steps }}; j++) {
+            is_beyond[j] = places[min(b + j, last_row)] < 0;
+            from[j] = source + max(places[min(b + j, last_row)], 0L);
+            ahead[j] = source + max(places[min(b + j + {{ steps }}, last_row)], 0L);
+        }
+        // Of these rows, those that have all that they need, and are wanted.
+        const int low = start + {{ job.b - 1 }} - b, high = min({{ steps }}, stop + {{ job.b - 1 }} - b);
+        __global target_t *to = target + (b - {{ job.b - 1 }}) * target_b;
+        const int turn = b - start;
+{% for length in job.halves(job.b) %}
+        __local sum_t *half{{ length }} = ring + ({{ length - 1 }} + (turn & {{ length - 1 }})) * row_pitch;
+{% endfor %}
+{% for length, begin in job.parts(job.b) %}
+        __local sum_t *total{{ length }} = ring + ({{ begin - 1 }} + (turn & {{ length - 1 }})) * row_pitch;
+{% endfor %}
+        for (int next = 0; next < tile; next += {{ width }}) {
+            const int x = min(next, tile - {{ width }});
+{% for j in range(steps) %}
+            const sums_t sum1_{{ j }} = is_beyond[{{ j }}] ? (sums_t)(outside_b) : LOAD(from[{{ j }}] + x);
+            PREFETCH(ahead[{{ j }}] + x, 2);
+{% endfor %}
+{% for length in job.halves(job.b) %}
+{{ delayed("half", "sum" ~ length, length) | indent(12, true) }}
+{% for j in range(steps) %}
+            const sums_t sum{{ 2 * length }}_{{ j }} = {{ "half" ~ length ~ "_" ~ j if j < length else "sum" ~ length ~ "_" ~ (j - length) }} + sum{{ length }}_{{ j }};
+{% endfor %}
+{% endfor %}
+{% set ns = namespace(total="sum" ~ job.longest(job.b)) %}
+{% for length, begin in job.parts(job.b) %}
+{{ delayed("total", ns.total, length) | indent(12, true) }}
+{% for j in range(steps) %}
+            const sums_t after{{ length }}_{{ j }} = {{ "total" ~ length ~ "_" ~ j if j < length else ns.total ~ "_" ~ (j - length) }} + sum{{ length }}_{{ j }};
+{% endfor %}
+{% set ns.total = "after" ~ length %}
+{% endfor %}
+{% for j in range(steps) %}
+{% set sum = "(" ~ ns.total ~ "_" ~ j ~ " + 0) * scale_b" if job.b > 1 else ns.total ~ "_" ~ j %}
+{% if job.x > 1 %}
+            PUT(lines + {{ j }} * line_pitch + ends_before + x, {{ "HANDED_ON(" ~ sum ~ ")" if job.b > 1 else sum }});
+{% else %}
+            if ({{ j }} >= low && {{ j }} < high)
+                STORE_LAST(to + {{ j }} * target_b + x, {{ sum }});
+{% endif %}
+{% endfor %}
+        }
+{% if job.x > 1 %}
+{% set lengths = job.halves(job.x) %}
+        if (low >= {{ steps }})
+            continue;
+        for (int i = 0; i < ends_before + ends_after; i++) {
+            __local sum_t *end = lines + (i < ends_before ? i : i + width_read);
+            __local const sum_t *inside = lines + ends_before + max(ends[i], 0L);
+{% for j in range(steps) %}
+            end[{{ j }} * line_pitch] = ends[i] < 0 ? outside_x : inside[{{ j }} * line_pitch];
+{% endfor %}
+        }
+{% for length in lengths %}
+        __local sum_t *line{{ length }} = lines + {{ loop.index0 * steps }} * line_pitch;
+{% endfor %}
+{% for length in lengths[:-1] %}
+        for (int x = 0; x < line_pitch - {{ length + width }}; x += {{ width }}) {
+{% for j in range(steps) %}
+            PUT(line{{ 2 * length }} + {{ j }} * line_pitch + x, PAIR({{ length }}, {{ j }}));
+{% endfor %}
+        }
+{% endfor %}
+        for (int next = 0; next < width; next += {{ width }}) {
+            const int x = min(next, width - {{ width }});
+{% for j in range(steps) %}
+            sums_t sum{{ j }} = PAIR({{ lengths[-1] }}, {{ j }});
+{% endfor %}
+{% for length, begin in job.parts(job.x) %}
+{% for j in range(steps) %}
+            sum{{ j }} += GET(line{{ length }} + {{ j }} * line_pitch + x + {{ begin }});
+{% endfor %}
+{% endfor %}
+{% for j in range(steps) %}
+            if ({{ j }} >= low && {{ j }} < high)
+                STORE_LAST(to + {{ j }} * target_b + x, (sum{{ j }} + 0) * scale_x);
+{% endfor %}
+        }
+{% endif %}
+    }
+}

@@ -1,0 +1,131 @@
+"""What blocks read of a source, and which chunks are decoded for it, with so many of them kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from convolume.boundary import runs_length
+from convolume.operations import reach_on_axis
+
+if TYPE_CHECKING:
+    from convolume.operations import Operation
+    from convolume.regions import BlockGrid
+
+__all__ = ["Reading", "Reads"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the blocks of one grid read.
+
+    Parameters
+    ----------
+    bytes_read : int
+        What blocks are given, halos included, all of them together.
+    bytes_decoded : int
+        What is decoded for it: whole chunks, those again that were not kept.
+    cache_bytes : int
+        Decoded chunks that a worker keeps.
+    chunk_bytes : int
+        The most that the chunks of one block take, decoded.
+    """
+
+    bytes_read: int
+    bytes_decoded: int
+    cache_bytes: int
+    chunk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _AxisReads:
+    """Voxels that all blocks along an axis read together; chunks, each time and once; the most chunks of one block."""
+
+    voxels: int
+    touched: int
+    distinct: int
+    most: int
+
+
+class Reads:
+    """Counts what blocks read; what one axis needs does not depend on the others.
+
+    Parameters
+    ----------
+    operations : list of Operation
+        What is done on every block.
+    shape : tuple of int
+        Extents of the image.
+    itemsize : int
+        Bytes of a voxel as it is stored.
+    chunks : tuple of (extent, origin), optional
+        What is decoded at a time, axis by axis, and the image's first voxel in the first chunk's coordinates; None
+        where nothing is decoded.
+    """
+
+    def __init__(
+        self,
+        operations: list[Operation],
+        shape: tuple[int, ...],
+        itemsize: int,
+        chunks: tuple[tuple[int, int], ...] | None,
+    ) -> None:
+        self._operations, self._shape, self._itemsize, self._chunks = operations, shape, itemsize, chunks
+        self._known: dict[tuple[int, int], _AxisReads] = {}
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of the whole image."""
+        return prod(self._shape) * self._itemsize
+
+    def of(self, grid: BlockGrid, slots: int, *, most_cache_bytes: int, in_order: bool = True) -> list[Reading]:
+        """Return what is read with no chunks kept, and with as many as serve neighbours along one axis, two, and so on.
+
+        Parameters
+        ----------
+        grid : BlockGrid
+            The blocks, of which a worker gets one after the other, the last axis first.
+        slots : int
+            Blocks that a worker works on at a time.
+        most_cache_bytes : int
+            What chunks that are kept may take.
+        in_order : bool
+            Whether a worker gets neighbours one after the other; else none of its chunks is counted on.
+        """
+        axes = [self._axis(axis, block) for axis, block in enumerate(grid.block_shape)]
+        bytes_read = prod(axis.voxels for axis in axes) * self._itemsize
+        if self._chunks is None:
+            return [Reading(bytes_read, bytes_read, 0, 0)]
+        one = prod(extent for extent, _ in self._chunks) * self._itemsize
+        most = prod(axis.most for axis in axes) * one
+        readings = [Reading(bytes_read, prod(axis.touched for axis in axes) * one, 0, most)]
+        for last in reversed(range(len(axes))):
+            # Between the uses of a chunk by neighbours along an axis, all is read that lies along later axes.
+            kept = prod(axis.most for axis in axes[: last + 1]) * prod(axis.distinct for axis in axes[last + 1 :])
+            cache_bytes = min(kept * slots, prod(axis.distinct for axis in axes)) * one
+            if axes[last].touched == axes[last].distinct:
+                continue
+            if cache_bytes > most_cache_bytes or not in_order:
+                break
+            counts = [axis.touched for axis in axes[:last]] + [axis.distinct for axis in axes[last:]]
+            readings.append(Reading(bytes_read, prod(counts) * one, cache_bytes, most))
+        return readings
+
+    def _axis(self, axis: int, block: int) -> _AxisReads:
+        if (axis, block) not in self._known:
+            self._known[axis, block] = self._counted(axis, block)
+        return self._known[axis, block]
+
+    def _counted(self, axis: int, block: int) -> _AxisReads:
+        length, voxels, touched, most = self._shape[axis], 0, 0, 0
+        chunk, origin = (1, 0) if self._chunks is None else self._chunks[axis]
+        all_touched: set[int] = set()
+        for start in range(0, length, block):
+            runs = reach_on_axis(self._operations, self._shape, axis, (start, min(start + block, length)))
+            here = {at for a, b in runs for at in range((a + origin) // chunk, -(-(b + origin) // chunk))}
+            voxels += runs_length(runs)
+            touched += len(here)
+            most = max(most, len(here))
+            all_touched |= here
+        return _AxisReads(voxels, touched, len(all_touched), most)

@@ -1,0 +1,386 @@
+"""Whether a run goes on with what an earlier attempt at it left, and how the outputs are begun, marked and closed."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from convolume import stores
+from convolume.errors import InputError, RunError
+from convolume.execution.journal import Coverage, Journal, check_claims
+from convolume.execution.ownership import Claim, check_free, kept_alive, write_whole
+from convolume.execution.patience import patiently, storage_errors_at
+from convolume.execution.run_file import RunFile
+from convolume.execution.totals import BlockTotals
+from convolume.planning.earlier import NOTHING_CHOSEN, Chosen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from convolume.planning.models import Workflow
+    from convolume.preparation import Prepared
+    from convolume.regions import Region
+    from convolume.stores import Sink
+
+__all__ = ["Decision", "Undertaking", "decide", "done_note", "undertaken"]
+
+_BEGIN_ANEW = "begin anew with `--restart` (or `if_exists: overwrite`), which deletes what it wrote"
+_LONGEST_VALUE = 200
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be run, and whether that goes on with an earlier attempt.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        The run.
+    found : dict of str to RunFile
+        The run files that were there when this was decided, by output.
+    resumed : str, optional
+        Name of the run that is gone on with.
+    """
+
+    prepared: Prepared
+    found: dict[str, RunFile]
+    resumed: str | None = None
+
+
+def decide(
+    workflow: Workflow, prepare_with: Callable[[Chosen], Prepared], *, restart: bool, may_write: bool
+) -> Decision:
+    """Prepare a run: a new one, or the next attempt at one that is unfinished.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        What is run.
+    prepare_with : callable
+        Prepares it, given what an earlier attempt chose.
+    restart : bool
+        Whether an unfinished run is deleted instead of gone on with.
+    may_write : bool
+        Whether outputs that another run is writing are refused.
+
+    Raises
+    ------
+    InputError
+        Another run is writing, or left something that is different or cannot be gone on with.
+    """
+    folders = {name: stores.journal_folder(spec.path) for name, spec in workflow.outputs.items()}
+    if may_write:
+        for name, folder in folders.items():
+            if folder is not None:
+                check_free(workflow.outputs[name].path, folder)
+    found = _found(workflow)
+    unfinished = {name: file for name, file in found.items() if file.state == "unfinished"}
+    if not unfinished:
+        return Decision(prepare_with(NOTHING_CHOSEN), found)
+    if restart:
+        return Decision(prepare_with(Chosen(if_exists=dict.fromkeys(unfinished, "overwrite"))), found)
+    first, file = next(iter(unfinished.items()))
+    why_not = _why_never(unfinished)
+    if not why_not:
+        prepared = prepare_with(_chosen(file, [name for name, each in found.items() if each.run == file.run]))
+        different = differences(file.fingerprint, fingerprint(prepared))
+        if not different:
+            return Decision(prepared, found, file.run)
+        why_not = f"was left unfinished by a run that differs: {'; '.join(different)}"
+    if not all(workflow.outputs[name].if_exists == "overwrite" for name in unfinished):
+        message = f"{workflow.outputs[first].path}: {why_not}; {_BEGIN_ANEW}"
+        raise InputError(message)
+    return Decision(prepare_with(NOTHING_CHOSEN), found)
+
+
+@dataclass
+class Undertaking:
+    """A run that has its outputs to itself: their journals, and what is done already.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        The run.
+    files : dict of str to RunFile
+        What stands beside every output.
+    journals : dict of str to Journal
+        By output; those in memory have none.
+    is_resumed : bool
+        Whether earlier attempts may have done a part.
+    coverages : dict of str to Coverage
+        What they did, by output.
+    totals : BlockTotals
+        Sums over all blocks that are done.
+    """
+
+    prepared: Prepared
+    files: dict[str, RunFile]
+    journals: dict[str, Journal]
+    is_resumed: bool
+    coverages: dict[str, Coverage] = field(default_factory=dict)
+    totals: BlockTotals = field(default_factory=BlockTotals)
+
+    def begin(self) -> None:
+        """Make the outputs ready to be written, or to be gone on with."""
+        source = self.prepared.job.source
+        patiently(source.path, "cannot be prepared", source.prepare)
+        for name, sink in self.prepared.sinks.items():
+            with storage_errors_at(sink.path, "cannot be created"):
+                _begin(self.prepared, sink, self.journals.get(name), self.files[name])
+        if self.is_resumed:
+            _read_marks(self)
+
+    def is_done(self, region: Region) -> bool:
+        """Say whether a block of the image is done in every output."""
+        return bool(self.coverages) and all(each.holds(0, region) for each in self.coverages.values())
+
+    def is_level_done(self, name: str, level: int, region: Region) -> bool:
+        """Say whether a block of an output's pyramid is done."""
+        return name in self.coverages and self.coverages[name].holds(level, region)
+
+    def merge_marks(self) -> None:
+        """Put the marks of every output into one file.
+
+        Raises
+        ------
+        RunError
+            There are voxels that no mark speaks for, or another run has taken an output over.
+        """
+        check_claims(self.journals.values())
+        for name, journal in self.journals.items():
+            sink = self.prepared.sinks[name]
+            coverage = _coverage(sink)
+            journal.merge(coverage)
+            for level in range(len(coverage.shapes)):
+                if missing := coverage.missing_voxels(level):
+                    message = (
+                        f"{sink.path}: {missing:,} voxels of level {level} have no mark; the output stays "
+                        "unfinished: run again"
+                    )
+                    raise RunError(message)
+
+    def close(self) -> None:
+        """Say that the run is over: every output is whole."""
+        # Killed anywhere in between, the run is still unfinished, and the next attempt does this again.
+        for journal in self.journals.values():
+            if journal.claim is not None:
+                journal.claim.forget()
+        for name, journal in self.journals.items():
+            self.prepared.sinks[name].remove_leftovers()
+            replace(self.files[name], state="finished").write(journal.folder)
+
+
+@contextmanager
+def undertaken(decision: Decision) -> Iterator[Undertaking]:
+    """Take the outputs of a run; nothing but the claims to them is written yet.
+
+    Raises
+    ------
+    InputError
+        Another run is writing one of them, or has changed one since this run was decided on.
+    """
+    prepared = decision.prepared
+    claims = _claims(prepared)
+    with kept_alive(tuple(claims.values())), _nothing_left(claims):
+        if _found(prepared.document.model) != decision.found:
+            message = "another run has changed the outputs at this moment; run again"
+            raise InputError(message)
+        run = decision.resumed or uuid4().hex
+        prints, cannot = fingerprint(prepared), _cannot_resume(prepared)
+        files = {name: _run_file(run, sink, prints, cannot) for name, sink in prepared.sinks.items()}
+        journals = {name: Journal(claim.folder, run, files[name].units, claim) for name, claim in claims.items()}
+        yield Undertaking(prepared, files, journals, is_resumed=decision.resumed is not None)
+
+
+@contextmanager
+def _nothing_left(claims: dict[str, Claim]) -> Iterator[None]:
+    """Remove the folders of outputs that no run began to write."""
+    try:
+        yield
+    finally:
+        for claim in claims.values():
+            if RunFile.read(claim.folder) is None:
+                claim.forget()
+                with suppress(OSError):
+                    Path(claim.folder).rmdir()
+
+
+def done_note(decision: Decision) -> tuple[str, ...]:
+    """Return a note of what is done already, where a run goes on with an earlier attempt."""
+    if decision.resumed is None:
+        return ()
+    journals = {
+        name: Journal(sink.journal_folder, decision.resumed, decision.found[name].units)
+        for name, sink in decision.prepared.sinks.items()
+        if sink.journal_folder is not None
+    }
+    looked_at = Undertaking(decision.prepared, decision.found, journals, is_resumed=True)
+    _read_marks(looked_at)
+    total = decision.prepared.plan.block_count
+    return (f"goes on with a run that was broken off: {looked_at.totals.block_count:,} of {total:,} blocks are done",)
+
+
+def fingerprint(prepared: Prepared) -> dict[str, Any]:
+    """Return everything that the voxels of a run's outputs depend on, JSON-like, for people to compare."""
+    workflow, plan, job = prepared.document.model, prepared.plan, prepared.job
+    outputs = {}
+    for target, planned, sink in zip(job.blocks.targets, plan.outputs, job.sinks, strict=True):
+        steps = workflow.outputs[target.name].steps
+        outputs[target.name] = {
+            "steps": [{step.name: step.filter.model_dump()} for step in steps],
+            "overflow": target.overflow,
+            "operation": blake2b(repr(target.operation).encode(), digest_size=16).hexdigest(),
+            "dtype": target.dtype,
+            "methods": [choice.name for choice in planned.methods],
+            "chunks": planned.chunks,
+            "shards": planned.shards,
+            "levels": [level.shape for level in sink.levels],
+        }
+    values = {
+        "program": f"convolume {version('convolume')}",
+        "input": {
+            **workflow.input.model_dump(),
+            "path": str(Path(job.source.path).absolute()) if job.source.crosses_processes else job.source.path,
+            "identity": job.source.identity(),
+        },
+        "strategy": plan.strategy.name,
+        "mode": workflow.mode.value,
+        "cval": workflow.cval,
+        "precision": plan.precision,
+        "working_dtype": plan.working_dtype,
+        "block": plan.block_shape_voxels,
+        "outputs": outputs,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return plain
+
+
+def _found(workflow: Workflow) -> dict[str, RunFile]:
+    folders = ((name, stores.journal_folder(spec.path)) for name, spec in workflow.outputs.items())
+    files = ((name, RunFile.read(folder)) for name, folder in folders if folder is not None)
+    return {name: file for name, file in files if file is not None}
+
+
+def _chosen(file: RunFile, names: list[str]) -> Chosen:
+    """Return what the run of a file chose, for the outputs that belong to it."""
+    prints = file.fingerprint
+    return Chosen(
+        block_shape_voxels=tuple(prints["block"]),
+        methods={name: tuple(output["methods"]) for name, output in prints["outputs"].items()},
+        if_exists=dict.fromkeys(names, "resume"),
+    )
+
+
+def _why_never(unfinished: dict[str, RunFile]) -> str:
+    """Say why no run can go on with what is unfinished; nothing where one can."""
+    for file in unfinished.values():
+        if file.cannot_resume:
+            return f"was left unfinished by a run that cannot be resumed, for {file.cannot_resume}"
+    file, *others = unfinished.values()
+    if any(other.run != file.run for other in others):
+        return f"outputs {', '.join(map(repr, unfinished))} were left unfinished by different runs"
+    return ""
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what differs between two fingerprints, a sentence each.
+
+    Examples
+    --------
+    >>> differences({"block": [64, 64], "cval": 0.0}, {"block": [64, 32], "cval": 0.0})
+    ['block was [64, 64] and is [64, 32]']
+    """
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    # A digest tells people nothing where something else explains it.
+    told = [name for name in names if not name.endswith(".operation")] or names
+    return [f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))}" for name in told]
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for position, inner in enumerate(value):
+            yield from _leaves(inner, f"{name}[{position}]")
+    else:
+        yield name, value
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+
+
+def _cannot_resume(prepared: Prepared) -> str:
+    if prepared.plan.strategy.name == "overlap":
+        return "its blocks were driven by `overlap`, as one graph"
+    if not prepared.job.source.crosses_processes:
+        return f"its input {prepared.job.source.path} was in a process's memory"
+    for name, sink in prepared.sinks.items():
+        if sink.journal_folder is None:
+            return f"its output {name!r} was in a process's memory"
+    return ""
+
+
+def _claims(prepared: Prepared) -> dict[str, Claim]:
+    """Take every output that can be taken, or none."""
+    claims: dict[str, Claim] = {}
+    try:
+        for name, sink in prepared.sinks.items():
+            if sink.journal_folder is not None:
+                claims[name] = Claim.take(sink.path, sink.journal_folder)
+    except BaseException:
+        for claim in claims.values():
+            claim.release()
+        raise
+    return claims
+
+
+def _run_file(run: str, sink: Sink, prints: dict[str, Any], cannot_resume: str) -> RunFile:
+    coverage = _coverage(sink)
+    return RunFile(run, "unfinished", prints, cannot_resume, coverage.shapes, coverage.units)
+
+
+def _begin(prepared: Prepared, sink: Sink, journal: Journal | None, file: RunFile) -> None:
+    """Make an output's empty arrays, or leave what is there; killed anywhere in between, the next attempt mends it."""
+    if journal is None:
+        sink.create()
+        return
+    for part in Path(journal.folder).glob("*.part"):
+        part.unlink(missing_ok=True)
+    known = RunFile.read(journal.folder)
+    if not (sink.exists and known is not None and known.run == file.run):
+        sink.check()
+        # What is not there has no marks: they go last, so that none is left without its data.
+        sink.remove()
+        journal.clear()
+        write_whole(Path(journal.folder, "plan.json"), json.dumps(prepared.plan.as_dict(), indent=2))
+        file.write(journal.folder)
+    sink.create()
+
+
+def _read_marks(undertaking: Undertaking) -> None:
+    """Find what earlier attempts did."""
+    sinks = undertaking.prepared.sinks
+    for name, journal in undertaking.journals.items():
+        coverage = undertaking.coverages[name] = _coverage(sinks[name])
+        for mark in journal.marks():
+            coverage.add(mark)
+    name, journal = next(iter(undertaking.journals.items()))
+    counted = _coverage(sinks[name])
+    for mark in journal.marks():
+        if mark.level == 0 and undertaking.is_done(mark.region) and counted.add(mark) and mark.record is not None:
+            undertaking.totals.add(mark.record)
+
+
+def _coverage(sink: Sink) -> Coverage:
+    units = tuple(level.shards or level.chunks or level.shape for level in sink.levels)
+    return Coverage(tuple(level.shape for level in sink.levels), units)
