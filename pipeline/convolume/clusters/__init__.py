@@ -101,9 +101,9 @@ class Cluster(ABC):
         """
         return outcomes(self, tasks, longest_run)
 
-    def retire_worker_of(self, future: Any) -> bool:
-        """Stop the worker that did a task, if there are others; say whether it was done."""
-        del future
+    def retire_worker(self, address: str) -> bool:
+        """Stop a worker, if there are others; say whether they can do what it did not."""
+        del address
         return False
 
     @abstractmethod

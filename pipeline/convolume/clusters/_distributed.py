@@ -47,6 +47,7 @@ class DistributedCluster(Cluster):
         self.dashboard_url = client.dashboard_link
         # Eight hexadecimal digits at the end of a name are left out by the dashboard.
         self._token = uuid4().hex[:8]
+        self._retired: set[str] = set()
 
     def submit(self, task: Task, *, is_again: bool = False) -> Any:
         """Start a task on a worker; its key is what the dashboard shows."""
@@ -62,13 +63,13 @@ class DistributedCluster(Cluster):
         by_key = {future.inner.key: future for future in futures}
         return {by_key[inner.key] for inner in self._first_done([future.inner for future in futures])}
 
-    def retire_worker_of(self, future: Any) -> bool:
-        """Stop the worker that has a future's result, if there are others."""
-        (places,) = self.client.who_has([future.inner]).values()
-        if not places or len(self.client.scheduler_info(n_workers=-1)["workers"]) < 2:  # noqa: PLR2004 - it and another
-            return False
-        self.client.retire_workers(list(places), close_workers=True)
-        return True
+    def retire_worker(self, address: str) -> bool:
+        """Stop a worker, if there are others; it may have been stopped already."""
+        others = set(self.client.scheduler_info(n_workers=-1)["workers"]) - {address} - self._retired
+        if others and address not in self._retired:
+            self._retired.add(address)
+            self.client.retire_workers([address], close_workers=True)
+        return bool(others)
 
     def compute_each(self, collections: list[Any]) -> Iterator[Any]:
         """Compute dask collections on the workers and yield results as they come."""

@@ -8,6 +8,8 @@ from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from distributed import get_worker
+
 from convolume.errors import DeviceLostError, RunError, WorkerDiedError
 
 if TYPE_CHECKING:
@@ -34,10 +36,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What comes back of a run of tasks: result or error of each, and the seconds of them together."""
+    """What comes back of a run of tasks: result or error of each, the seconds of them together, and who did them."""
 
     results: tuple[tuple[Any, Exception | None], ...]
     seconds: float
+    worker: str
 
 
 class _RunLength:
@@ -93,7 +96,7 @@ def _through_window(
                     continue
                 length.learn(done)
                 is_lost = any(isinstance(error, DeviceLostError) for _, error in done.results)
-                is_retired = is_lost and cluster.retire_worker_of(future)
+                is_retired = is_lost and cluster.retire_worker(done.worker)
                 for outcome in _outcomes_of(run, done):
                     if is_retired and isinstance(outcome.error, DeviceLostError):
                         again.append(outcome.task)
@@ -130,7 +133,15 @@ def _do_in_a_row(calls: tuple[Call, ...]) -> _Done:
     """Do calls one after the other; one that fails does not keep the next from being done."""
     began = perf_counter()
     results = tuple(_result_or_error(function, arguments) for function, arguments in calls)
-    return _Done(results, perf_counter() - began)
+    return _Done(results, perf_counter() - began, _address())
+
+
+def _address() -> str:
+    """Return the address of the worker that this runs on; none where it is a thread of the client."""
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return ""
 
 
 def _result_or_error(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
