@@ -50,7 +50,8 @@ cases = [
     (correlate(ones, mode="mirror"), Precision.SCIPY, np.uint8),
     (correlate([1, 2, 1], (2,), make=lambda *a: Stencil.line(*a, 4)), Precision.SCIPY, np.int16),
     (Combine("subtract", (correlate(cross), Sequence())), Precision.SINGLE, np.float32),
-    *((make(mode), Precision.SINGLE, np.float32) for make in (passes, boxes) for mode in ("reflect", "wrap", "constant")),
+    *((make(mode), Precision.SINGLE, np.float32)
+      for make in (passes, boxes) for mode in ("reflect", "wrap", "constant")),
 ]
 info = next(info for info in available() if info.platform == "Oclgrind")
 numpy_device = open_device(numpy_available()[0])
