@@ -193,6 +193,8 @@ def client() -> Iterator[Client]:
         yield active
 
 
+# The cluster's threads take numbers from `random` while an example is drawn.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @pytest.mark.usefixtures("client")
 @given(road=roads(strategies=("windows", "overlap"), min_dims=2))
 @settings(thorough, max_examples=100)

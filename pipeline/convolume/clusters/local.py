@@ -77,7 +77,7 @@ class LocalProcesses(DistributedCluster):
                     security=_security(settings),
                     **_pages(settings),
                     # What fails is raised in the client: a worker's traceback beside it tells nobody anything.
-                    silence_logs=logging.CRITICAL,
+                    silence_logs=logging.CRITICAL + 1,
                 )
                 client = started.enter_context(Client(started.enter_context(cluster)))
                 if settings.worker_environments:
