@@ -18,13 +18,13 @@ from convolume.errors import InputError
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["OutputPool", "new_array"]
+__all__ = ["CACHE_LINE_BYTES", "OutputPool", "new_array"]
 
 Array = npt.NDArray[Any]
 Memory = npt.NDArray[np.uint8]
 
 # Devices store past the cache only to what begins with a line of it.
-_LINE_BYTES = 64
+CACHE_LINE_BYTES = 64
 # The allocator itself keeps what is smaller.
 _LEAST_BYTES = 2**17
 # Memory that waits serves arrays that fill at least this part of it.
@@ -193,6 +193,6 @@ class _Loan:
 
 
 def _fresh(size_bytes: int) -> Memory:
-    memory = np.empty(size_bytes + _LINE_BYTES - 1, np.uint8)
-    start = -memory.ctypes.data % _LINE_BYTES
+    memory = np.empty(size_bytes + CACHE_LINE_BYTES - 1, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE_BYTES
     return memory[start : start + size_bytes]

@@ -154,6 +154,6 @@ def test_bits_do_not_depend_on_slabs_and_tiles(
 def test_additions_grow_with_the_logarithm(digits: int) -> None:
     """A box of ones in binary digits is the worst: a doubling and an addition for every digit but one."""
     numbers = Numbers("float32", "float32", "float32", exact=False)
-    job = BoxJob(numbers, True, True, 8, 1, False, steps=4, b=2**digits - 1, x=1)  # noqa: FBT003 (as all jobs)
+    job = BoxJob(numbers, True, True, 8, 1, steps=4, b=2**digits - 1, x=1)  # noqa: FBT003 (as all jobs)
     sums = [line for line in render(job).splitlines() if "const sums_t sum" in line or "const sums_t after" in line]
     assert len(sums) == 4 * (1 + 2 * (digits - 1))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from convolume.arrays import CACHE_LINE_BYTES
 from convolume.boundary import OUTSIDE
 from convolume.devices.opencl._jobs import GenericJob, Numbers, Traits
 
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arguments",
-    "can_stream",
     "generic_arguments",
     "generic_job",
     "is_lost",
+    "lead_of",
     "outer_axes",
     "pitches",
     "vector_width",
@@ -80,7 +81,7 @@ def generic_job(stencil: Stencil, numbers: Numbers, traits: Traits) -> GenericJo
     vectors = GENERIC_VECTORS if width > 1 else 1
     common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors)
     by_halves = stencil.adds_by_halves(exact=numbers.exact)
-    return GenericJob(*common, streams=False, by_lines=stencil.by_lines, by_halves=by_halves)
+    return GenericJob(*common, by_lines=stencil.by_lines, by_halves=by_halves)
 
 
 def vector_width(numbers: Numbers, traits: Traits) -> int:
@@ -125,11 +126,30 @@ def outer_axes(source: Array, target: Array, axes: tuple[int, ...]) -> tuple[npt
     return np.array(rows[::-1], dtype=np.int64).ravel(), count
 
 
-def can_stream(out: Array, width: int, traits: Traits) -> bool:
-    """Say whether results can be stored past the cache: every vector of `out` lies at a multiple of its size."""
-    vector_bytes = width * out.itemsize
-    starts = (out.ctypes.data, out.shape[-1] * out.itemsize, *out.strides[:-1])
-    return traits.loose_pointers and all(start % vector_bytes == 0 for start in starts)
+def lead_of(rows: Array, span: int) -> int:
+    """Return where spans along rows begin, so that those after the first begin with a line of the cache: 0 or less.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        What is read or written. Rows that lie differently to the lines have no such place.
+    span : int
+        Voxels that are read or written at a time.
+
+    Examples
+    --------
+    >>> memory = np.zeros(1024 + 64, np.uint8)
+    >>> begin = -memory.ctypes.data % 64
+    >>> rows = memory[begin:][:1024].view(np.float32).reshape(4, 64)
+    >>> lead_of(rows, 16), lead_of(rows[:, 3:], 16), lead_of(rows[:, :15].copy(), 16)
+    (0, -3, 0)
+    """
+    line_bytes = min(CACHE_LINE_BYTES, span * rows.itemsize)
+    place = rows.ctypes.data % line_bytes
+    strides = (stride for stride, extent in zip(rows.strides[:-1], rows.shape, strict=False) if extent > 1)
+    if place % rows.itemsize or any(stride % line_bytes for stride in strides):
+        return 0
+    return -(place // rows.itemsize)
 
 
 def is_lost(places: npt.NDArray[np.intp], cval: float, dtype: np.dtype[Any], numbers: Numbers) -> bool:

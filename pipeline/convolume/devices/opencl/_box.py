@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, outer_axes, pitches, vector_width
+from convolume.devices.opencl._arrangement import Arguments, is_lost, outer_axes, pitches, vector_width
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 from convolume.devices.opencl._lines import Line, Row, columns_of, halves_of, offsets_of, parts_of, pitch_of, read_by
 from convolume.devices.opencl._means import mean_numbers, raised_inverse
@@ -100,7 +100,7 @@ class BoxWalk:
             return None
         if any(is_lost(box.line.places, box.line.cval, read, numbers) for box in roles if box):
             return None
-        common = (numbers, traits.on_cpu, traits.loose_pointers, width, 1, can_stream(out, width, traits))
+        common = (numbers, traits.on_cpu, traits.loose_pointers, width, 1)
         job = BoxJob(*common, STEPS, b.size if b else 1, x.size if x else 1)
         return cls(job, voxels[..., row.voxels], out, b, x, row)
 

@@ -9,6 +9,8 @@ from typing import ClassVar
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from convolume.arrays import CACHE_LINE_BYTES
+
 __all__ = ["OPENCL_TYPES", "GenericJob", "Job", "Numbers", "Traits", "one_voxel", "render"]
 
 OPENCL_TYPES = {
@@ -57,7 +59,7 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all programs are made for; `streams` says that results are stored past the cache."""
+    """What all programs are made for."""
 
     template: ClassVar[str]
     numbers: Numbers
@@ -65,7 +67,6 @@ class Job:
     loose_pointers: bool
     vector_width: int
     vectors: int
-    streams: bool
 
     @property
     def source_type(self) -> str:
@@ -103,6 +104,16 @@ class Job:
         return self.vector_width * self.vectors
 
     @property
+    def streamed_bytes(self) -> int:
+        """Results are stored past the cache where a span begins at a multiple of so many bytes; nowhere if 0."""
+        return self.span_bytes if self.loose_pointers else 0
+
+    @property
+    def span_bytes(self) -> int:
+        """Bytes of a span of results, at most a line of the cache."""
+        return min(CACHE_LINE_BYTES, self.span * np.dtype(self.numbers.target).itemsize)
+
+    @property
     def build_options(self) -> str:
         """Options of the compiler."""
         return "" if self.exact else "-cl-mad-enable"
@@ -125,9 +136,9 @@ class GenericJob(Job):
     by_halves: bool
 
 
-def one_voxel(numbers: Numbers) -> tuple[Numbers, bool, bool, int, int, bool]:
+def one_voxel(numbers: Numbers) -> tuple[Numbers, bool, bool, int, int]:
     """Return the first members of jobs whose work items compute voxel by voxel, without vectors: those of GPUs."""
-    return numbers, False, False, 1, 1, False
+    return numbers, False, False, 1, 1
 
 
 @cache

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from convolume.arrays import CACHE_LINE_BYTES
 from convolume.boundary import OUTSIDE, longest_run
-from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, pitches
+from convolume.devices.opencl._arrangement import Arguments, is_lost, lead_of, pitches
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ LEAST_VECTOR = 2
 MAX_UNROLLED_SUMS = 2400
 # Work items for each processor, so that none waits for the others.
 ITEMS_A_UNIT = 8
-CACHE_LINE_BYTES = 64
 # With more, a program waits for sums; with fewer for memory, and fetches more at a time into the second level.
 MOST_TAPS_BOUND_BY_MEMORY = 16
 
@@ -117,6 +117,11 @@ class StripJob(Job):
         return self.span + self.line_weights - 1
 
     @property
+    def streamed_bytes(self) -> int:
+        """See `Job`: part of a line that is stored past the cache is worse than none."""
+        return CACHE_LINE_BYTES if self.loose_pointers and self.span_bytes == CACHE_LINE_BYTES else 0
+
+    @property
     def cache_line_voxels(self) -> int:
         """Voxels of the source in a line of the cache."""
         return CACHE_LINE_BYTES // np.dtype(self.numbers.source).itemsize
@@ -173,10 +178,7 @@ def strip_job(
     lines = lines_of(stencil)
     for smaller in variant.smaller():
         fitted = smaller.fitted(out.shape[lines.axis], out.shape[-1])
-        # Part of a line that is stored past the cache is worse than none.
-        span_bytes = fitted.vectors * fitted.vector_width * out.itemsize
-        streams = span_bytes % CACHE_LINE_BYTES == 0 and can_stream(out, CACHE_LINE_BYTES // out.itemsize, traits)
-        common = (numbers, traits.on_cpu, traits.loose_pointers, fitted.vector_width, fitted.vectors, streams)
+        common = (numbers, traits.on_cpu, traits.loose_pointers, fitted.vector_width, fitted.vectors)
         job = StripJob(*common, fitted.rows, lines.pattern)
         if job.unrolled_sums <= MAX_UNROLLED_SUMS:
             return job
@@ -198,7 +200,7 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, com
     )
     targets = _sum_of_places([np.arange(target.shape[axis])[:, np.newaxis] * to_pitch[axis] for axis in outer], 1)
     columns = step.places[-1]
-    spans = _spans(columns, target.shape[-1], job)
+    spans = _spans(columns, target.shape[-1], job, lead_of(target, job.span))
     planes = _offsets(step.places[lines.axis], from_pitch[lines.axis])
     height, steps, groups = target.shape[lines.axis], len(targets), -(-target.shape[lines.axis] // job.rows)
     items = ITEMS_A_UNIT * compute_units
@@ -256,12 +258,12 @@ class Span(NamedTuple):
     copy: int
 
 
-def _spans(columns: Indices, width: int, job: StripJob) -> list[Span]:
-    """Cut a row of outputs into spans."""
+def _spans(columns: Indices, width: int, job: StripJob, lead: int) -> list[Span]:
+    """Cut a row of outputs into spans, from `lead` on."""
     low, high = longest_run(columns)
     copies = 0
     spans = []
-    for x in sorted({min(x, width - job.span) for x in range(0, width, job.span)}):
+    for x in sorted({min(max(x, 0), width - job.span) for x in range(lead, width, job.span)}):
         is_filled = not low <= x <= high - job.line_voxels
         run = [min(max(end, x), x + job.line_voxels) for end in (low, high)]
         # What is shorter than a vector is filled one by one.

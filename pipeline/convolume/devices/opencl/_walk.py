@@ -9,7 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from convolume.devices.opencl._arrangement import Arguments, can_stream, is_lost, outer_axes, pitches, vector_width
+from convolume.devices.opencl._arrangement import (
+    Arguments,
+    is_lost,
+    lead_of,
+    outer_axes,
+    pitches,
+    vector_width,
+)
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 from convolume.devices.opencl._lines import (
     LINE_VOXELS,
@@ -199,6 +206,7 @@ class Walk:
             depth,
             self.row.width,
             target.shape[-1],
+            *(lead_of(array, self.job.span) if self.job.on_cpu else 0 for array in (source, target)),
             len(self.row.before),
             len(self.row.after),
             self.slots,
@@ -292,5 +300,5 @@ def _job(
     )
     if taps[1] is None or any(step and not held for step, held in zip(passes, taps, strict=True)):
         return None
-    common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors, can_stream(out, width, traits))
+    common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors)
     return WalkJob(*common, rows, at_once, steps, taps[0], taps[1], taps[2])

@@ -63,7 +63,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
         __local sum_t *total{{ length }} = ring + ({{ begin - 1 }} + (turn & {{ length - 1 }})) * row_pitch;
 {% endfor %}
         for (int next = 0; next < tile; next += {{ width }}) {
-            const int x = min(next, tile - {{ width }});
+            const int x = WITHIN(next, tile - {{ width }});
 {% for j in range(steps) %}
             const sums_t sum1_{{ j }} = is_beyond[{{ j }}] ? (sums_t)(outside_b) : LOAD(from[{{ j }}] + x);
             PREFETCH(ahead[{{ j }}] + x, 2);
@@ -88,7 +88,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             PUT(lines + {{ j }} * line_pitch + ends_before + x, {{ "HANDED_ON(" ~ sum ~ ")" if job.b > 1 else sum }});
 {% else %}
             if ({{ j }} >= low && {{ j }} < high)
-                STORE_LAST(to + {{ j }} * target_b + x, {{ sum }});
+                STORE_LAST(to + {{ j }} * target_b + x, 0, {{ sum }});
 {% endif %}
 {% endfor %}
         }
@@ -114,7 +114,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
         }
 {% endfor %}
         for (int next = 0; next < width; next += {{ width }}) {
-            const int x = min(next, width - {{ width }});
+            const int x = WITHIN(next, width - {{ width }});
 {% for j in range(steps) %}
             sums_t sum{{ j }} = PAIR({{ lengths[-1] }}, {{ j }});
 {% endfor %}
@@ -125,7 +125,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endfor %}
 {% for j in range(steps) %}
             if ({{ j }} >= low && {{ j }} < high)
-                STORE_LAST(to + {{ j }} * target_b + x, (sum{{ j }} + 0) * scale_x);
+                STORE_LAST(to + {{ j }} * target_b + x, 0, (sum{{ j }} + 0) * scale_x);
 {% endfor %}
         }
 {% endif %}

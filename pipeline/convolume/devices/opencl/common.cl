@@ -33,11 +33,17 @@ typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_tar
 #define STORE(place, sums) vstore{{ job.vector_width }}(TO_TARGETS(sums), 0, place)
 #define COPY(from, to) vstore{{ job.vector_width }}(vload{{ job.vector_width }}(0, from), 0, to)
 {% endif %}
-{% if job.streams %}
-// Past the cache: an ordinary store would read the line first.
-#define STORE_LAST(place, sums) __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)(place))
+{% if job.streamed_bytes %}
+// Past the cache, where a span begins with a line of it: an ordinary store would read the line first.
+#define STORE_LAST(span, i, sums)                                                                       \
+    do {                                                                                                \
+        if ((ulong)(span) % {{ job.streamed_bytes }} == 0)                                                                     \
+            __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)((span) + (i)));             \
+        else                                                                                            \
+            STORE((span) + (i), sums);                                                                  \
+    } while (0)
 {% else %}
-#define STORE_LAST(place, sums) STORE(place, sums)
+#define STORE_LAST(span, i, sums) STORE((span) + (i), sums)
 {% endif %}
 {% if job.loose_pointers %}
 #define PREFETCH(place, level) __builtin_prefetch((const void *)(ulong)(place), 0, level)
@@ -69,6 +75,10 @@ inline {{ long_vector }} all_in_register({{ long_vector }} sums) {
 #define TO_TARGET(sum) ((target_t)(sum))
 #define TO_TARGETS(sums) convert_{{ target_vector }}(sums)
 {% endif %}
+
+// A place, shifted back where what begins there would be beyond the end. PoCL calls min as a function, for which all
+// vector registers are saved.
+#define WITHIN(place, last) ((place) < 0 ? 0 : (place) > (last) ? (last) : (place))
 
 // The sum of a box by halves: sums of 1, 2, 4 … neighbours wait until one as long comes; `part(i)` is voxel i.
 #define SUM_BY_HALVES(type, sum, count, part) {             \

@@ -132,7 +132,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 
 {% for row in range(job.rows) %}
 {% for v in range(job.vectors) %}
-            STORE_LAST(target + targets[step] + (row + {{ row }}) * target_pitch + x + {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
+            STORE_LAST(target + targets[step] + (row + {{ row }}) * target_pitch + x, {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
 {% endfor %}
 {% endfor %}
         }

@@ -93,7 +93,7 @@ __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const sum_t *restrict weights, __global const long *restrict places,
                         __global const long *axes, int axis_count, int extent_a, int extent_b, int extent_x,
-                        int height, int depth, int width_read, int width, int ends_before, int ends_after,
+                        int height, int depth, int width_read, int width, int lead, int lead_out, int ends_before, int ends_after,
                         int slots, int row_pitch, int line_pitch, long pitch_b, long target_a, long target_b,
                         sum_t outside_a, sum_t outside_b, sum_t outside_x, __local target_t *ring, __local int *held) {
     long source_start = 0, target_start = 0;
@@ -119,8 +119,9 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                 continue;
             }
             for (int r = 0; r < {{ job.rows }}; r += {{ job.rows_at_once }}) {
-                for (int next = 0; next < width_read; next += {{ span }}) {
-                    const int x = min(next, width_read - {{ span }});
+                // Loads that cross lines of the cache take twice as long: all but the first and the last begin with one.
+                for (int next = lead; next < width_read; next += {{ span }}) {
+                    const int x = WITHIN(next, width_read - {{ span }});
                     __global const source_t *from = source + source_start + places_b[filled] + x;
 {% if job.a %}
                     __global const long *rows = places + a + r;
@@ -138,8 +139,8 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             held[i] = (b - start + i) % slots * slot_size;
         for (int r = 0; r < {{ job.rows }}; r++) {
             __global target_t *to = target + target_start + (a + r) * target_a + b * target_b;
-            for (int next = 0; next < width_read; next += {{ span }}) {
-                const int x = min(next, width_read - {{ span }});
+            for (int next = {{ "0" if job.x else "lead_out" }}; next < width_read; next += {{ span }}) {
+                const int x = WITHIN(next, width_read - {{ span }});
                 __local const target_t *column = ring + r * row_pitch + x;
 {{ weigh("b", job.b, job.steps) | indent(16, true) }}
 {% for o in range(job.steps) %}
@@ -147,7 +148,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% if job.x %}
                 STORE_LOCAL(lines + {{ o }} * line_pitch + ends_before + x + {{ v * width }}, sum{{ o }}_{{ v }});
 {% else %}
-                STORE_LAST(to + {{ o }} * target_b + x + {{ v * width }}, sum{{ o }}_{{ v }});
+                STORE_LAST(to + {{ o }} * target_b + x, {{ v * width }}, sum{{ o }}_{{ v }});
 {% endif %}
 {% endfor %}
 {% endfor %}
@@ -159,8 +160,8 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                 for (int i = 0; i < ends_before + ends_after; i++)
                     line[i < ends_before ? i : i + width_read] = ends[i] < 0 ? TO_TARGET(outside_x) : inside[ends[i]];
             }
-            for (int next = 0; next < width; next += {{ span }}) {
-                const int x = min(next, width - {{ span }});
+            for (int next = lead_out; next < width; next += {{ span }}) {
+                const int x = WITHIN(next, width - {{ span }});
 {% if job.x.by_halves %}
                 __local const target_t *part = lines + x;
 {% for o in range(job.steps) %}
@@ -181,7 +182,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
-                STORE_LAST(to + {{ o }} * target_b + x + {{ v * width }}, sum{{ o }}_{{ v }});
+                STORE_LAST(to + {{ o }} * target_b + x, {{ v * width }}, sum{{ o }}_{{ v }});
 {% endfor %}
 {% endfor %}
             }
