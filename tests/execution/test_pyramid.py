@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convolume.execution import pyramid
 from convolume.execution.pyramid import block_mean, display_windows
 from convolume.image import ImageInfo, default_axes
 from convolume.regions import Region
@@ -66,3 +67,16 @@ def test_windows_are_of_each_channel() -> None:
     assert second[:2] == (0.0, 99.0)
     assert second[2:] == pytest.approx(np.percentile(np.arange(1, 100), (0.1, 99.9)))
     memory.drop("windows")
+
+
+def test_of_large_images_the_middle_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever drives a run holds no more than so many voxels of each channel, however large the image is."""
+    monkeypatch.setattr(pyramid, "_SHOWN_VOXELS", 8)
+    image = ImageInfo((2, 7, 8), "float32", default_axes(4)[:1] + default_axes(3)[1:])
+    sink = memory.create_sink("memory:middle", image, SinkOptions(pyramid=False))
+    sink.create()
+    voxels = np.arange(2 * 7 * 8, dtype=np.float32).reshape(2, 7, 8)
+    sink.write(0, Region.whole(voxels.shape), voxels)
+    expected = [np.percentile(channel[2:4, 2:6], (0.1, 99.9)) for channel in voxels]
+    np.testing.assert_allclose([window[2:] for window in display_windows(sink, 0.0, 111.0)], expected)
+    memory.drop("middle")

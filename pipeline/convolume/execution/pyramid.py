@@ -31,8 +31,8 @@ Array = npt.NDArray[Any]
 # Blocks grow by whole shards up to about this size, so that a level does not take a task a chunk; of the level above
 # they read eight times as much.
 _BLOCK_VOXELS = 2**21
-# Larger images than this are not looked at again for the range that is worth showing.
-_SHOWN_VOXELS = 2**23
+# Of larger images only the middle is looked at for the range that is worth showing: whoever drives the run holds it.
+_SHOWN_VOXELS = 2**21
 # What is averaged at a time stays in a core's second-level cache.
 _PART_VOXELS = 2**17
 _BEYOND_FLOAT64 = (np.dtype(np.int64), np.dtype(np.uint64))
@@ -152,16 +152,30 @@ def _mean_of_part(voxels: Array, factors: tuple[int, ...]) -> Array:
 def display_windows(sink: Sink, smallest: float, largest: float) -> tuple[tuple[float, float, float, float], ...]:
     """Return (min, max, start, end) of every channel: the range of the whole image, and what is worth showing.
 
-    Start and end are the 0.1 and 99.9 percentiles of the coarsest level, as finite numbers.
+    Start and end are the 0.1 and 99.9 percentiles of the coarsest level, or of its middle, as finite numbers.
     """
     image = sink.levels[-1]
     channel = next((i for i, axis in enumerate(image.axes) if axis.kind == "channel"), None)
     low, high = (value if np.isfinite(value) else 0.0 for value in (smallest, largest))
-    if image.size_voxels > _SHOWN_VOXELS:
-        return ((low, high, low, high),) * (1 if channel is None else image.shape[channel])
-    voxels = sink.read(len(sink.levels) - 1, Region.whole(image.shape))
-    channels = [voxels] if channel is None else list(np.moveaxis(voxels, channel, 0))
-    return tuple((low, high, *_shown_range(values)) for values in channels)
+    middles = [_middle(image.shape)] if channel is None else _middles(image.shape, channel)
+    return tuple((low, high, *_shown_range(sink.read(len(sink.levels) - 1, middle))) for middle in middles)
+
+
+def _middles(shape: tuple[int, ...], channel: int) -> Iterator[Region]:
+    """Return the middles of all channels."""
+    one = _middle((*shape[:channel], 1, *shape[channel + 1 :]))
+    steps = ((0,) * channel + (number,) + (0,) * (len(shape) - channel - 1) for number in range(shape[channel]))
+    return map(one.shifted, steps)
+
+
+def _middle(shape: tuple[int, ...]) -> Region:
+    """Return the middle of an image, its longest axis halved until so few voxels are left."""
+    extents = list(shape)
+    while prod(extents) > _SHOWN_VOXELS:
+        longest = extents.index(max(extents))
+        extents[longest] = -(-extents[longest] // 2)
+    start = tuple((n - extent) // 2 for n, extent in zip(shape, extents, strict=True))
+    return Region(start, tuple(map(sum, zip(start, extents, strict=True))))
 
 
 def _shown_range(voxels: Array) -> tuple[float, float]:
