@@ -65,7 +65,7 @@ def drawn_run(seed: int, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         }
         for number in range(generator.integers(1, 4))
     }
-    free = int(resident_bytes() / MIB + generator.integers(400, 1000))
+    free = int(resident_bytes() / MIB + generator.integers(220, 700))
     where = {
         "cluster": "in_process",
         "threads_per_worker": int(generator.integers(1, 4)),

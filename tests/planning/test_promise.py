@@ -21,7 +21,8 @@ MOST_PROMISED = 1.6
 def test_a_promise_is_kept_and_not_far_from_what_is_needed(wanted: int) -> None:
     """In every run the measured peak stays under it; at the median it is no more than 1.6 times the peak."""
     shares: dict[int, float] = {}
-    for seed in range(3 * wanted):
+    # Limits are small: most of the plans that are drawn are refused.
+    for seed in range(12 * wanted):
         facts = _facts_of_a_run(seed) if len(shares) < wanted else None
         if facts is not None:
             shares[seed] = facts["promised"] / facts["measured"]
