@@ -19,6 +19,7 @@ from dask.base import tokenize
 
 from convolume.execution.evaluate import Patch
 from convolume.execution.journal import check_claims, leave_marks
+from convolume.execution.notes import noting
 from convolume.execution.task import filter_patch, naming_the_block, write_results
 from convolume.operations import reach_on_axis
 from convolume.regions import Region
@@ -196,7 +197,7 @@ def _run_block(
     padded: Array, block_info: Any = None, *, job: BlockJob, layouts: list[AxisLayout], store: StoreJob
 ) -> Array:
     index, region, patch = _block(padded, block_info, layouts)
-    with naming_the_block(job, index, region):
+    with noting(), naming_the_block(job, index, region):
         began = perf_counter()
         results = filter_patch(job, patch, region)
         computed = perf_counter()

@@ -36,9 +36,8 @@ def recovered_block(job: StoreJob, index: tuple[int, ...], region: Region) -> Bl
     def on(device: DeviceInfo) -> BlockRecord:
         return run_block(replace(job, blocks=replace(job.blocks, device=device)), index, region)
 
-    with noting() as notes:
-        record = _alone_if_memory_lacks(lambda: _on_one_that_answers((job.blocks.device, *job.blocks.others), on))
-    return replace(record, notes=tuple(notes))
+    with noting():
+        return _alone_if_memory_lacks(lambda: _on_one_that_answers((job.blocks.device, *job.blocks.others), on))
 
 
 def _on_one_that_answers(devices: tuple[DeviceInfo, ...], do: Callable[[DeviceInfo], T]) -> T:

@@ -17,7 +17,7 @@ from convolume.errors import RunError
 from convolume.execution.evaluate import Patch, Work, boxes_of, evaluate
 from convolume.execution.footprint import begin_watch, peak_bytes, worker_name
 from convolume.execution.journal import check_claims, leave_marks
-from convolume.execution.notes import note
+from convolume.execution.notes import note, noted
 from convolume.execution.patience import errors_at, patiently
 from convolume.execution.splitting import in_parts
 from convolume.execution.staged import evaluate_each
@@ -184,6 +184,7 @@ def write_results(
         maximum=tuple(_extreme(np.fmax, voxels) for voxels in results),
         worker=worker_name(),
         peak_host_bytes=peak_bytes(),
+        notes=noted(),
     )
 
 
