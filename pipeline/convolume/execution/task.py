@@ -38,6 +38,7 @@ __all__ = [
     "Target",
     "block_needs",
     "filter_patch",
+    "identity_of",
     "naming_the_block",
     "read_patch",
     "read_patiently",
@@ -134,6 +135,11 @@ def read_patch(job: StoreJob, region: Region) -> Patch:
 def read_patiently(source: Source, region: Region) -> Array:
     """Return the voxels of a region; reading that fails by what may pass is tried again."""
     return patiently(source.path, f"voxels {region} cannot be read", lambda: source.read(region))
+
+
+def identity_of(source: Source) -> str:
+    """Return what tells a source from another one in its place; asked again as `read_patiently` reads."""
+    return patiently(source.path, "cannot be told from another image", source.identity)
 
 
 def filter_patch(job: BlockJob, patch: Patch, region: Region) -> list[Array]:
