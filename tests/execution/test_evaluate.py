@@ -132,3 +132,12 @@ def test_transforms_lie_within_their_bound(device: Device, data: st.DataObject, 
     bound = transform_bound(step, np.nan_to_num(image.astype(np.float64), posinf=0, neginf=0), sums)
     expected = evaluate_whole(step, image)[region.slices]
     assert_close(actual, expected, np.full(expected.shape, bound))
+
+
+def test_planes_beyond_a_face_are_filled_where_they_are_transformed_one_by_one(device: Device) -> None:
+    """They were taken for the face itself, which stands side by side with nothing."""
+    image, weights = np.array([[3, 2]], np.float32), [[0.0, 0.0], [0.5, 0.25]]
+    step = Correlate(Stencil.correlate(weights, (-1, -1)), (BoundaryMode.CONSTANT, BoundaryMode.REFLECT), method="fft")
+    wanted = ((0, 1),), ((0, 1),)
+    work = Work(device, Precision.SINGLE, np.dtype(np.float32), image.shape)
+    assert evaluate(work, step, Patch(image, whole_runs(image.shape)), wanted).item() == pytest.approx(0, abs=1e-6)

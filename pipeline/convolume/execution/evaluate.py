@@ -334,10 +334,10 @@ def _gather(
     The copy lasts until this thread gathers again; its rows lie along `axis`, the last if none is named.
     """
     pieces = [_pieces(place) for place in places]
-    if all(len(axis) == 1 and isinstance(axis[0][1], slice) for axis in pieces):
-        return voxels[tuple(axis[0][1] for axis in pieces)]
     outside = [place == OUTSIDE for place in places]
     has_outside = any(axis.any() for axis in outside)
+    if not has_outside and all(len(axis) == 1 and isinstance(axis[0][1], slice) for axis in pieces):
+        return voxels[tuple(axis[0][1] for axis in pieces)]
     dtype = _dtype_that_holds(cval, voxels.dtype, precision) if has_outside else voxels.dtype
     rows = voxels.ndim - 1 if axis is None else axis
     result = _scratch.array(tuple(len(place) for place in places), dtype, rows)
