@@ -21,12 +21,13 @@ from ome_zarr.reader import Reader
 
 import convolume
 from convolume import cli
-from convolume.errors import InputError, RunError
+from convolume.errors import DeviceMemoryError, InputError, RunError
 from convolume.execution import pyramid, task
 from convolume.execution.run_file import RunFile
 from convolume.image import ImageInfo, default_axes
 from convolume.regions import Region
 from convolume.stores import create_sink, open_source
+from convolume.testing.faults import FailingDevice, Fuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,7 +252,7 @@ def test_goes_on_where_only_the_end_is_missing(
         finish(sink, *arguments)
 
     monkeypatch.setattr(name, fail)
-    with pytest.raises(BrokenOffError):
+    with pytest.raises(RunError, match=r"output '(copy|sum)' \(.*\), at its end: BrokenOffError"):
         folder.run()
     monkeypatch.setattr(name, finish)
     blocks.count = 0
@@ -335,7 +336,7 @@ def test_another_input_is_refused(folder: Folder, monkeypatch: pytest.MonkeyPatc
 def test_another_version_is_refused(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its voxels may differ in their last bits."""
     Calls(monkeypatch, task, "filter_patch").break_off(folder, 3)
-    monkeypatch.setattr("convolume.resume.version", lambda _name: "9.9")
+    monkeypatch.setattr("convolume.fingerprint.version", lambda _name: "9.9")
     with pytest.raises(
         InputError, match=r'differs: program was "convolume 0\.1\.0" and is "convolume 9\.9"; begin anew'
     ):
@@ -416,6 +417,17 @@ def test_the_disk_of_a_resumed_run(folder: Folder, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("convolume.stores.check_disk_space", lambda _path, needed_bytes: asked.append(needed_bytes))
     folder.run()
     assert asked == [0]
+
+
+def test_notes_of_an_earlier_attempt_stay(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done otherwise than planned stands in the record, whichever attempt did it."""
+    fuse, open_device = Fuse(2, lambda: DeviceMemoryError("too large"), times=2), task.open_device
+    with monkeypatch.context() as patched:
+        patched.setattr(task, "open_device", lambda info: FailingDevice(open_device(info), fuse))
+        Calls(patched, task, "filter_patch").break_off(folder, 4)
+    record = folder.run()
+    (note,) = (each for each in record.notes if "for want of memory" in each)
+    assert note.startswith(f"1 of {BLOCKS} blocks: filtered in 3 parts, for want of memory on NumPy")
 
 
 def test_half_written_files_go(

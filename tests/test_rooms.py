@@ -32,7 +32,9 @@ LINES = (
     ),
     frozenset(FAMILIES),
     frozenset({"execution", "planning"}),
-    frozenset({"cli", "drafting", "ndimage", "preparation", "refusals", "report", "resume", "runner", "volume"}),
+    frozenset(
+        {"cli", "drafting", "fingerprint", "ndimage", "preparation", "refusals", "report", "resume", "runner", "volume"}
+    ),
     # The front door and ``python -m`` open all of it; the conformance suites look at all of it.
     frozenset({"__init__", "__main__", "testing"}),
 )

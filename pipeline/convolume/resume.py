@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -18,6 +17,7 @@ from convolume.execution.ownership import Claim, check_free, kept_alive, write_w
 from convolume.execution.patience import patiently, storage_errors_at
 from convolume.execution.run_file import RunFile
 from convolume.execution.totals import BlockTotals
+from convolume.fingerprint import differences, fingerprint
 from convolume.planning.earlier import NOTHING_CHOSEN, Chosen
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Decision", "Undertaking", "decide", "done_note", "undertaken"]
 
 _BEGIN_ANEW = "begin anew with `--restart` (or `if_exists: overwrite`), which deletes what it wrote"
-_LONGEST_VALUE = 200
+_OWNER = "whose the output is cannot be read"
+_MARKS = "its marks cannot be read"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def decide(
     if may_write:
         for name, folder in folders.items():
             if folder is not None:
-                check_free(workflow.outputs[name].path, folder)
+                patiently(folder, _OWNER, partial(check_free, workflow.outputs[name].path, folder))
     found = _found(workflow)
     unfinished = {name: file for name, file in found.items() if file.state == "unfinished"}
     if not unfinished:
@@ -131,8 +132,8 @@ class Undertaking:
         source = self.prepared.job.source
         patiently(source.path, "cannot be prepared", source.prepare)
         for name, sink in self.prepared.sinks.items():
-            with storage_errors_at(sink.path, "cannot be created"):
-                _begin(self.prepared, sink, self.journals.get(name), self.files[name])
+            begin = partial(_begin, self.prepared, sink, self.journals.get(name), self.files[name])
+            patiently(sink.path, "cannot be created", begin)
         if self.is_resumed:
             _read_marks(self)
 
@@ -155,8 +156,7 @@ class Undertaking:
         check_claims(self.journals.values())
         for name, journal in self.journals.items():
             sink = self.prepared.sinks[name]
-            coverage = _coverage(sink)
-            journal.merge(coverage)
+            coverage = patiently(journal.folder, "its marks cannot be put together", partial(_merged, journal, sink))
             for level in range(len(coverage.shapes)):
                 if missing := coverage.missing_voxels(level):
                     message = (
@@ -170,10 +170,11 @@ class Undertaking:
         # Killed anywhere in between, the run is still unfinished, and the next attempt does this again.
         for journal in self.journals.values():
             if journal.claim is not None:
-                journal.claim.forget()
+                patiently(journal.folder, "cannot be cleared of its owners", journal.claim.forget)
         for name, journal in self.journals.items():
-            self.prepared.sinks[name].remove_leftovers()
-            replace(self.files[name], state="finished").write(journal.folder)
+            sink, finished = self.prepared.sinks[name], replace(self.files[name], state="finished")
+            patiently(sink.path, "cannot be cleared of leftovers", sink.remove_leftovers)
+            patiently(journal.folder, "cannot be told to be finished", partial(finished.write, journal.folder))
 
 
 @contextmanager
@@ -205,9 +206,9 @@ def _nothing_left(claims: dict[str, Claim]) -> Iterator[None]:
         yield
     finally:
         for claim in claims.values():
-            if RunFile.read(claim.folder) is None:
-                claim.forget()
-                with suppress(OSError):
+            with suppress(OSError, RunError):
+                if RunFile.read(claim.folder) is None:
+                    claim.forget()
                     Path(claim.folder).rmdir()
 
 
@@ -224,41 +225,6 @@ def done_note(decision: Decision) -> tuple[str, ...]:
     _read_marks(looked_at)
     total = decision.prepared.plan.block_count
     return (f"goes on with a run that was broken off: {looked_at.totals.block_count:,} of {total:,} blocks are done",)
-
-
-def fingerprint(prepared: Prepared) -> dict[str, Any]:
-    """Return everything that the voxels of a run's outputs depend on, JSON-like, for people to compare."""
-    workflow, plan, job = prepared.document.model, prepared.plan, prepared.job
-    outputs = {}
-    for target, planned, sink in zip(job.blocks.targets, plan.outputs, job.sinks, strict=True):
-        steps = workflow.outputs[target.name].steps
-        outputs[target.name] = {
-            "steps": [{step.name: step.filter.model_dump()} for step in steps],
-            "overflow": target.overflow,
-            "operation": blake2b(repr(target.operation).encode(), digest_size=16).hexdigest(),
-            "dtype": target.dtype,
-            "methods": [choice.name for choice in planned.methods],
-            "chunks": planned.chunks,
-            "shards": planned.shards,
-            "levels": [level.shape for level in sink.levels],
-        }
-    values = {
-        "program": f"convolume {version('convolume')}",
-        "input": {
-            **workflow.input.model_dump(),
-            "path": str(Path(job.source.path).absolute()) if job.source.crosses_processes else job.source.path,
-            "identity": job.source.identity(),
-        },
-        "strategy": plan.strategy.name,
-        "mode": workflow.mode.value,
-        "cval": workflow.cval,
-        "precision": plan.precision,
-        "working_dtype": plan.working_dtype,
-        "block": plan.block_shape_voxels,
-        "outputs": outputs,
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
-    return plain
 
 
 def _found(workflow: Workflow) -> dict[str, RunFile]:
@@ -288,37 +254,6 @@ def _why_never(unfinished: dict[str, RunFile]) -> str:
     return ""
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return what differs between two fingerprints, a sentence each.
-
-    Examples
-    --------
-    >>> differences({"block": [64, 64], "cval": 0.0}, {"block": [64, 32], "cval": 0.0})
-    ['block was [64, 64] and is [64, 32]']
-    """
-    old, new = dict(_leaves(before)), dict(_leaves(now))
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    # A digest tells people nothing where something else explains it.
-    told = [name for name in names if not name.endswith(".operation")] or names
-    return [f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))}" for name in told]
-
-
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{key}" if name else key)
-    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
-        for position, inner in enumerate(value):
-            yield from _leaves(inner, f"{name}[{position}]")
-    else:
-        yield name, value
-
-
-def _shown(value: Any) -> str:
-    text = "nothing" if value is None else json.dumps(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
-
-
 def _cannot_resume(prepared: Prepared) -> str:
     if prepared.plan.strategy.name == "overlap":
         return "its blocks were driven by `overlap`, as one graph"
@@ -336,7 +271,8 @@ def _claims(prepared: Prepared) -> dict[str, Claim]:
     try:
         for name, sink in prepared.sinks.items():
             if sink.journal_folder is not None:
-                claims[name] = Claim.take(sink.path, sink.journal_folder)
+                with storage_errors_at(sink.journal_folder, "cannot be taken for a run"):
+                    claims[name] = Claim.take(sink.path, sink.journal_folder)
     except BaseException:
         for claim in claims.values():
             claim.release()
@@ -371,14 +307,31 @@ def _read_marks(undertaking: Undertaking) -> None:
     """Find what earlier attempts did."""
     sinks = undertaking.prepared.sinks
     for name, journal in undertaking.journals.items():
-        coverage = undertaking.coverages[name] = _coverage(sinks[name])
-        for mark in journal.marks():
-            coverage.add(mark)
+        undertaking.coverages[name] = patiently(journal.folder, _MARKS, partial(_covered, journal, sinks[name]))
     name, journal = next(iter(undertaking.journals.items()))
-    counted = _coverage(sinks[name])
+    undertaking.totals = patiently(journal.folder, _MARKS, partial(_counted, undertaking, journal, sinks[name]))
+
+
+def _covered(journal: Journal, sink: Sink) -> Coverage:
+    coverage = _coverage(sink)
+    for mark in journal.marks():
+        coverage.add(mark)
+    return coverage
+
+
+def _counted(undertaking: Undertaking, journal: Journal, sink: Sink) -> BlockTotals:
+    """Return the sums over the blocks that are done in every output, each counted once."""
+    counted, totals = _coverage(sink), BlockTotals()
     for mark in journal.marks():
         if mark.level == 0 and undertaking.is_done(mark.region) and counted.add(mark) and mark.record is not None:
-            undertaking.totals.add(mark.record)
+            totals.add(mark.record)
+    return totals
+
+
+def _merged(journal: Journal, sink: Sink) -> Coverage:
+    coverage = _coverage(sink)
+    journal.merge(coverage)
+    return coverage
 
 
 def _coverage(sink: Sink) -> Coverage:

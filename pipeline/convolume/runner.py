@@ -17,8 +17,9 @@ from convolume import stores
 from convolume.clusters import Cluster, ClusterSettings
 from convolume.devices._selection import alike_devices, choose_device, worker_environments
 from convolume.errors import RunError
-from convolume.execution.patience import patiently
+from convolume.execution.patience import errors_at, patiently
 from convolume.execution.pyramid import Pyramid, display_windows, drive_pyramids, pyramid_block_count
+from convolume.execution.task import identity_of
 from convolume.execution.verify import Verdict
 from convolume.execution.verify import verify as verify_blocks
 from convolume.execution.windows import drive_windows
@@ -240,9 +241,10 @@ def _active_cluster() -> Cluster | None:
 
 
 def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, began: float) -> RunRecord:
-    prepared, totals = undertaking.prepared, undertaking.totals
+    prepared = undertaking.prepared
     progress.started(prepared.plan, cluster.dashboard_url)
     undertaking.begin()
+    totals = undertaking.totals
     done_before = totals.block_count
     began_blocks = perf_counter()
     _drive_blocks(undertaking, cluster, progress)
@@ -331,11 +333,12 @@ def _finish_outputs(prepared: Prepared, totals: BlockTotals) -> None:
         "plan": prepared.plan.as_dict(),
         "versions": _versions(),
         "device": prepared.plan.device.name,
-        "input": {"path": source.path, "identity": source.identity(), **source.metadata},
+        "input": {"path": source.path, "identity": identity_of(source), **source.metadata},
     }
-    for position, sink in enumerate(prepared.sinks.values()):
-        windows = display_windows(sink, *totals.value_range(position))
-        patiently(sink.path, "cannot be finished", partial(sink.finish, provenance, windows))
+    for position, (name, sink) in enumerate(prepared.sinks.items()):
+        with errors_at(f"output {name!r} ({sink.path}), at its end"):
+            windows = display_windows(sink, *totals.value_range(position))
+            patiently(sink.path, "cannot be finished", partial(sink.finish, provenance, windows))
 
 
 def _output_records(prepared: Prepared, totals: BlockTotals) -> tuple[OutputRecord, ...]:

@@ -44,7 +44,13 @@ class SmallDevice(FailingDevice):
         return super().correlate_passes(voxels, passes, out, precision)
 
 
-def run(image: np.ndarray[Any, Any], steps: list[Any], mode: str, device: str | list[str] = "numpy") -> RunRecord:
+def run(
+    image: np.ndarray[Any, Any],
+    steps: list[Any],
+    mode: str,
+    device: str | list[str] = "numpy",
+    strategy: str = "windows",
+) -> RunRecord:
     """Run steps on an image in blocks."""
     memory.put("recovered", image)
     output = {
@@ -54,13 +60,26 @@ def run(image: np.ndarray[Any, Any], steps: list[Any], mode: str, device: str | 
         "if_exists": "overwrite",
         "pyramid": False,
     }
-    workflow = {"input": {"path": "memory:recovered"}, "outputs": {"out": output}, "block": [8, 8, 16], "mode": mode}
+    workflow = {
+        "input": {"path": "memory:recovered"},
+        "outputs": {"out": output},
+        "block": [8, 8, 16],
+        "mode": mode,
+        "strategy": strategy,
+    }
     return convolume.run(workflow, config={"cluster": "in_process", "device": device})
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(mode=st.sampled_from(MODES), seed=st.integers(0, 2**16), sigma=st.sampled_from([0.7, 1.2]))
-def test_split_blocks_have_the_same_bits(monkeypatch: pytest.MonkeyPatch, mode: str, seed: int, sigma: float) -> None:
+@given(
+    mode=st.sampled_from(MODES),
+    seed=st.integers(0, 2**16),
+    sigma=st.sampled_from([0.7, 1.2]),
+    strategy=st.sampled_from(["windows", "overlap"]),
+)
+def test_split_blocks_have_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, mode: str, seed: int, sigma: float, strategy: str
+) -> None:
     """Chains too, in every kind of boundary; the record says in how many parts."""
     image = np.random.default_rng(seed).normal(size=(10, 9, 17)).astype(np.float32)
     steps = [{"gaussian": {"sigma": sigma}}, "laplace"]
@@ -69,7 +88,7 @@ def test_split_blocks_have_the_same_bits(monkeypatch: pytest.MonkeyPatch, mode: 
     open_device = _selection.open_device
     with monkeypatch.context() as patched:
         patched.setattr(task, "open_device", lambda info: SmallDevice(open_device(info), Fuse(0, RuntimeError)))
-        split = run(image, steps, mode)
+        split = run(image, steps, mode, strategy=strategy)
     assert memory.get("recovery").tobytes() == expected.tobytes()
     assert not any("parts" in note for note in whole.notes)
     assert any("blocks: filtered in " in note and "for want of memory" in note for note in split.notes)

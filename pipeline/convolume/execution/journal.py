@@ -142,7 +142,8 @@ class Journal:
         OSError
             The file system refuses.
         """
-        check_claims([self])
+        if self.claim is not None:
+            self.claim.check()
         name = f"{socket.gethostname()}-{os.getpid()}-{_STARTED:x}{_ENDING}"
         with Path(self.folder, name).open("ab", buffering=0) as file:
             # A line that a full disk cut short must not take this one with it.
@@ -161,7 +162,7 @@ class Journal:
                         yield mark
 
     def merge(self, coverage: Coverage) -> None:
-        """Put all marks into one file, each block once, and tell `coverage` of them."""
+        """Put all marks into one file, each block once, and tell `coverage`, which knows of none, of them."""
         merged, part = Path(self.folder, _MERGED), Path(self.folder, f"{_MERGED}.part")
         with part.open("wb") as lines:
             lines.writelines(mark.line(self.run) for mark in self.marks() if coverage.add(mark))
@@ -228,11 +229,11 @@ def check_claims(journals: Iterable[Journal | None]) -> None:
     Raises
     ------
     RunError
-        It has one of these outputs.
+        It has one of these outputs, or who has them cannot be read.
     """
     for journal in journals:
         if journal is not None and journal.claim is not None:
-            journal.claim.check()
+            patiently(journal.folder, "whose the output is cannot be read", journal.claim.check)
 
 
 def leave_marks(

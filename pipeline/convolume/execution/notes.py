@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["note", "noting"]
+__all__ = ["note", "noted", "noting"]
 
 _notes: ContextVar[list[str] | None] = ContextVar("convolume_notes", default=None)
 
@@ -21,20 +21,26 @@ def note(text: str) -> None:
         notes.append(text)
 
 
+def noted() -> tuple[str, ...]:
+    """Return the notes that were made so far, each once; none where nobody collects them."""
+    return tuple(dict.fromkeys(_notes.get() or ()))
+
+
 @contextmanager
-def noting() -> Iterator[list[str]]:
+def noting() -> Iterator[None]:
     """Collect the notes that are made inside.
 
     Examples
     --------
-    >>> with noting() as notes:
+    >>> with noting():
     ...     note("done in 2 parts")
-    >>> notes
-    ['done in 2 parts']
+    ...     noted()
+    ('done in 2 parts',)
+    >>> noted()
+    ()
     """
-    notes: list[str] = []
-    token = _notes.set(notes)
+    token = _notes.set([])
     try:
-        yield notes
+        yield
     finally:
         _notes.reset(token)

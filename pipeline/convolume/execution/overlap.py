@@ -19,7 +19,8 @@ from dask.base import tokenize
 
 from convolume.execution.evaluate import Patch
 from convolume.execution.journal import check_claims, leave_marks
-from convolume.execution.task import filter_patch, naming_the_block, write_results
+from convolume.execution.notes import noting
+from convolume.execution.task import filter_patch, identity_of, naming_the_block, read_patiently, write_results
 from convolume.operations import reach_on_axis
 from convolume.regions import Region
 
@@ -129,7 +130,7 @@ def lazy_source(source: Source, block_shape: tuple[int, ...], job: BlockJob | No
     array: da.Array = da.from_array(
         _Sliceable(source, block_shape, job),
         chunks=block_shape,
-        name=f"read {source.path}-{tokenize(source.identity(), info, block_shape)}",
+        name=f"read {source.path}-{tokenize(identity_of(source), info, block_shape)}",
         asarray=False,
         meta=np.empty((0,) * info.ndim, info.dtype),
     )
@@ -196,7 +197,7 @@ def _run_block(
     padded: Array, block_info: Any = None, *, job: BlockJob, layouts: list[AxisLayout], store: StoreJob
 ) -> Array:
     index, region, patch = _block(padded, block_info, layouts)
-    with naming_the_block(job, index, region):
+    with noting(), naming_the_block(job, index, region):
         began = perf_counter()
         results = filter_patch(job, patch, region)
         computed = perf_counter()
@@ -229,10 +230,10 @@ class _Sliceable:
     def __getitem__(self, index: tuple[slice, ...]) -> Array:
         region = Region(tuple(s.start for s in index), tuple(s.stop for s in index))
         if self.job is None:
-            return self.source.read(region)
+            return read_patiently(self.source, region)
         block = tuple(start // extent for start, extent in zip(region.start, self.block_shape, strict=True))
         with naming_the_block(self.job, block, region):
-            return self.source.read(region)
+            return read_patiently(self.source, region)
 
 
 def _measured_layout(chunks: tuple[int, ...], job: BlockJob, axis: int) -> AxisLayout:

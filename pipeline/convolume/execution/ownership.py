@@ -113,6 +113,8 @@ class Claim:
         ------
         StorageError
             The output belongs to another run, or to none any more.
+        OSError
+            Whose it is cannot be read.
         """
         if not self.is_held():
             message = f"{self.output}: another run has taken it over, and this one leaves it alone"
@@ -220,7 +222,7 @@ def _make(file: Path, owner: Owner) -> bool:
 def _owner(file: Path) -> Owner | None:
     try:
         return Owner(**json.loads(file.read_bytes()))
-    except (OSError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 

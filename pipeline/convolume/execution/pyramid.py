@@ -14,6 +14,7 @@ from convolume.clusters import Task
 from convolume.execution.failures import finish_all
 from convolume.execution.journal import check_claims
 from convolume.execution.patience import errors_at, patiently
+from convolume.execution.recovery import alone_if_memory_lacks
 from convolume.numerics import cast_result
 from convolume.regions import BlockGrid, Region
 
@@ -100,20 +101,31 @@ def pyramid_bytes(sinks: Iterable[Sink]) -> int:
 
 
 def write_level_block(pyramid: Pyramid, level: int, index: tuple[int, ...], region: Region) -> int:
-    """Write and mark one block of a level, made from the level above it; return the bytes written."""
+    """Write and mark one block of a level, made from the level above it; return the bytes written.
+
+    Where memory lacks, it is done once more while no other block is.
+    """
+    return alone_if_memory_lacks(lambda: _write_level_block(pyramid, level, index, region))
+
+
+def _write_level_block(pyramid: Pyramid, level: int, index: tuple[int, ...], region: Region) -> int:
     sink = pyramid.sink
     above, factors = sink.levels[level - 1].shape, _factors(sink, level)
     start = tuple(a * f for a, f in zip(region.start, factors, strict=True))
     stop = tuple(min(b * f, n) for b, f, n in zip(region.stop, factors, above, strict=True))
-    above_it, journal = Region(start, stop), pyramid.journal
+    journal = pyramid.journal
     with errors_at(f"{sink.path}, pyramid level {level} at {region}"):
-        finer = patiently(sink.path, f"voxels {above_it} cannot be read", lambda: sink.read(level - 1, above_it))
+        finer = _read(sink, level - 1, Region(start, stop))
         means = block_mean(finer, factors)
         check_claims([journal])
         written = patiently(sink.path, f"voxels {region} cannot be written", lambda: sink.write(level, region, means))
         if journal is not None:
             patiently(journal.folder, "a mark cannot be left", lambda: journal.mark(level, index, region, means))
     return written
+
+
+def _read(sink: Sink, level: int, region: Region) -> Array:
+    return patiently(sink.path, f"voxels {region} cannot be read", lambda: sink.read(level, region))
 
 
 def block_mean(voxels: Array, factors: tuple[int, ...]) -> Array:
@@ -158,7 +170,7 @@ def display_windows(sink: Sink, smallest: float, largest: float) -> tuple[tuple[
     channel = next((i for i, axis in enumerate(image.axes) if axis.kind == "channel"), None)
     low, high = (value if np.isfinite(value) else 0.0 for value in (smallest, largest))
     middles = [_middle(image.shape)] if channel is None else _middles(image.shape, channel)
-    return tuple((low, high, *_shown_range(sink.read(len(sink.levels) - 1, middle))) for middle in middles)
+    return tuple((low, high, *_shown_range(_read(sink, len(sink.levels) - 1, middle))) for middle in middles)
 
 
 def _middles(shape: tuple[int, ...], channel: int) -> Iterator[Region]:

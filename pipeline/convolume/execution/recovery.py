@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from convolume.records import BlockRecord, DeviceInfo
     from convolume.regions import Region
 
-__all__ = ["recovered_block"]
+__all__ = ["alone_if_memory_lacks", "recovered_block"]
 
 T = TypeVar("T")
 
@@ -36,9 +36,8 @@ def recovered_block(job: StoreJob, index: tuple[int, ...], region: Region) -> Bl
     def on(device: DeviceInfo) -> BlockRecord:
         return run_block(replace(job, blocks=replace(job.blocks, device=device)), index, region)
 
-    with noting() as notes:
-        record = _alone_if_memory_lacks(lambda: _on_one_that_answers((job.blocks.device, *job.blocks.others), on))
-    return replace(record, notes=tuple(notes))
+    with noting():
+        return alone_if_memory_lacks(lambda: _on_one_that_answers((job.blocks.device, *job.blocks.others), on))
 
 
 def _on_one_that_answers(devices: tuple[DeviceInfo, ...], do: Callable[[DeviceInfo], T]) -> T:
@@ -53,7 +52,7 @@ def _on_one_that_answers(devices: tuple[DeviceInfo, ...], do: Callable[[DeviceIn
     return do(last)
 
 
-def _alone_if_memory_lacks(call: Callable[[], T]) -> T:
+def alone_if_memory_lacks(call: Callable[[], T]) -> T:
     """Make a call; where memory lacked, once more, alone in this process."""
     try:
         with _turns.beside_others():

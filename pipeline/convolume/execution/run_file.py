@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from convolume.execution.ownership import write_whole
+from convolume.execution.patience import patiently
 
 __all__ = ["RunFile"]
 
@@ -45,15 +47,29 @@ class RunFile:
 
     @classmethod
     def read(cls, folder: str) -> Self | None:
-        """Return what stands in an output's folder; None where nothing does that this version understands."""
+        """Return what stands in an output's folder; None where nothing does that this version understands.
+
+        Raises
+        ------
+        RunError
+            It is there and cannot be read: that is not as if it were not.
+        """
         try:
-            values = json.loads(Path(folder, _NAME).read_bytes())
+            values = json.loads(patiently(folder, f"{_NAME} cannot be read", partial(_text_of, folder)))
             shapes = tuple(map(tuple, values.pop("shapes")))
             made = cls(shapes=shapes, units=tuple(map(tuple, values.pop("units"))), **values)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
         return made if made.version == _FORMAT else None
 
     def write(self, folder: str) -> None:
         """Write it, in one step."""
         write_whole(Path(folder, _NAME), json.dumps(asdict(self), indent=2))
+
+
+def _text_of(folder: str) -> bytes:
+    """Return what stands in the file; nothing where there is none."""
+    try:
+        return Path(folder, _NAME).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""

@@ -17,7 +17,7 @@ from convolume.errors import RunError
 from convolume.execution.evaluate import Patch, Work, boxes_of, evaluate
 from convolume.execution.footprint import begin_watch, peak_bytes, worker_name
 from convolume.execution.journal import check_claims, leave_marks
-from convolume.execution.notes import note
+from convolume.execution.notes import note, noted
 from convolume.execution.patience import errors_at, patiently
 from convolume.execution.splitting import in_parts
 from convolume.execution.staged import evaluate_each
@@ -38,6 +38,7 @@ __all__ = [
     "Target",
     "block_needs",
     "filter_patch",
+    "identity_of",
     "naming_the_block",
     "read_patch",
     "read_patiently",
@@ -136,6 +137,11 @@ def read_patiently(source: Source, region: Region) -> Array:
     return patiently(source.path, f"voxels {region} cannot be read", lambda: source.read(region))
 
 
+def identity_of(source: Source) -> str:
+    """Return what tells a source from another one in its place; asked again as `read_patiently` reads."""
+    return patiently(source.path, "cannot be told from another image", source.identity)
+
+
 def filter_patch(job: BlockJob, patch: Patch, region: Region) -> list[Array]:
     """Return every target's voxels of one block, cast to the target's dtype; what targets share is done once.
 
@@ -184,6 +190,7 @@ def write_results(
         maximum=tuple(_extreme(np.fmax, voxels) for voxels in results),
         worker=worker_name(),
         peak_host_bytes=peak_bytes(),
+        notes=noted(),
     )
 
 

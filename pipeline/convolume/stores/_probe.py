@@ -34,8 +34,15 @@ def probe_storage(source: Source, sinks: Sequence[Sink]) -> StorageSpeeds:
     sinks : sequence of Sink
         As many voxels are written beside the first one, and removed.
     """
-    key = (source.identity(), source.path, source.io_threads, sinks[0].path, sinks[0].levels[0].dtype)
+    try:
+        key = (source.identity(), source.path, source.io_threads, sinks[0].path, sinks[0].levels[0].dtype)
+    except (ConvolumeError, OSError) as error:
+        return _unprobed(error)
     return _Remembered.of(key, source, sinks[0])
+
+
+def _unprobed(error: Exception) -> StorageSpeeds:
+    return StorageSpeeds(notes=(f"the storage could not be probed: {error}",))
 
 
 class _Remembered:
@@ -63,7 +70,7 @@ def _probed(source: Source, sink: Sink) -> StorageSpeeds:
         read_ns = 1e9 * (perf_counter() - began) / voxels.nbytes
         written = sink.probe(voxels)
     except (ConvolumeError, OSError) as error:
-        return StorageSpeeds(notes=(f"the storage could not be probed: {error}",))
+        return _unprobed(error)
     finally:
         source.cache_bytes = kept
     if written is None:

@@ -3,14 +3,13 @@
 Examples
 --------
 >>> fuse = Fuse(at_call=2, error=lambda: OSError(5, "Input/output error"), times=1)
->>> journal = FailingJournal([], fuse)
->>> journal.append("first")
->>> journal.append("second")
+>>> fuse.passes("read")
+>>> fuse.passes("write")
 Traceback (most recent call last):
 OSError: [Errno 5] Input/output error
->>> journal.append("third")
->>> fuse.calls, list(journal.inner)
-(3, ['first', 'third'])
+>>> fuse.passes("write")
+>>> fuse.calls
+3
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from convolume.devices import Device
+from convolume.execution.journal import Journal
+from convolume.execution.ownership import Claim
 from convolume.stores import Sink, Source
 
 if TYPE_CHECKING:
@@ -30,11 +31,21 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from convolume.devices import Pass, Voxels
+    from convolume.execution.journal import Coverage, Mark
     from convolume.numerics import Precision
     from convolume.regions import Region
     from convolume.stencil import Stencil
 
-__all__ = ["FailingDevice", "FailingJournal", "FailingSink", "FailingSource", "Fuse", "HungError", "time_limit"]
+__all__ = [
+    "FailingClaim",
+    "FailingDevice",
+    "FailingJournal",
+    "FailingSink",
+    "FailingSource",
+    "Fuse",
+    "HungError",
+    "time_limit",
+]
 
 
 @dataclass
@@ -133,20 +144,59 @@ class FailingSink(Sink):
         self.inner.finish(provenance, windows)
 
 
-class FailingJournal:
-    """Anything with ``append``, whose calls go through a fuse; all else is the inner one's."""
+@dataclass(frozen=True)
+class FailingClaim(Claim):
+    """A claim whose looks at who owns an output go through a fuse."""
 
-    def __init__(self, inner: Any, fuse: Fuse) -> None:
-        self.inner, self.fuse = inner, fuse
+    fuse: Fuse = field(kw_only=True)
 
-    def append(self, mark: Any) -> None:
-        """Append, or fail."""
+    def check(self) -> None:
+        """Check, or fail."""
+        self.fuse.passes("check")
+        super().check()
+
+    def forget(self) -> None:
+        """Forget, or fail."""
+        self.fuse.passes("forget")
+        super().forget()
+
+
+@dataclass(frozen=True)
+class FailingJournal(Journal):
+    """A journal whose calls, and its claim's, go through a fuse: before they do anything, and when it is done."""
+
+    fuse: Fuse = field(kw_only=True)
+
+    @classmethod
+    def of(cls, journal: Journal, fuse: Fuse) -> FailingJournal:
+        """Return the same journal with a fuse."""
+        claim = journal.claim
+        failing = claim and FailingClaim(claim.output, claim.folder, claim.number, claim.token, fuse=fuse)
+        return cls(journal.folder, journal.run, journal.units, failing, fuse=fuse)
+
+    def append(self, mark: Mark) -> None:
+        """Append, or fail, or fail though it is appended."""
         self.fuse.passes("append")
-        self.inner.append(mark)
+        super().append(mark)
+        self.fuse.passes("appended")
 
-    def __getattr__(self, name: str) -> Any:
-        """Return what the inner one has."""
-        return getattr(self.inner, name)
+    def marks(self) -> Iterator[Mark]:
+        """Yield marks, or fail before the first or behind the last."""
+        self.fuse.passes("marks")
+        yield from super().marks()
+        self.fuse.passes("all marks")
+
+    def merge(self, coverage: Coverage) -> None:
+        """Merge, or fail, or fail though it is merged."""
+        self.fuse.passes("merge")
+        super().merge(coverage)
+        self.fuse.passes("merged")
+
+    def clear(self) -> None:
+        """Clear, or fail, or fail though it is cleared."""
+        self.fuse.passes("clear")
+        super().clear()
+        self.fuse.passes("cleared")
 
 
 class FailingDevice(Device):
