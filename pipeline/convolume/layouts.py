@@ -25,8 +25,10 @@ THREADS_VARIABLE = "CONVOLUME_THREADS"
 # Rows from this length on are as good as longer ones.
 _LONG_ROW = 128
 # Two boxes of so many voxels stay in a core's second-level cache, also where they are read along one axis and written
-# along another; with less than that threads are not worth their start.
-_BOX_VOXELS, _LEAST_VOXELS = 2**15, 2**18
+# along another.
+_BOX_VOXELS = 2**15
+# With fewer threads are not worth their start, which takes half a millisecond.
+_LEAST_VOXELS = 2**20
 
 
 def host_threads() -> int:
@@ -79,11 +81,10 @@ def copy_voxels(target: Array, source: Array) -> None:
     >>> rows.tolist()
     [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     """
-    threads = host_threads()
     if source.size < _LEAST_VOXELS:
         _copy(target, source)
         return
-    rows = _nearest_axis(target)
+    threads, rows = host_threads(), _nearest_axis(target)
     if source.ndim > 1 and rows == _nearest_axis(source):
         parts = list(boxes(source.shape, source.size // threads, whole=rows))
     else:

@@ -275,7 +275,11 @@ def _parts(places: tuple[Indices, ...], margins: list[int], shape: tuple[int, ..
 
     Where only leading axes are filled, these are slabs at the faces, and the inner box, which is not copied. Where rows
     are filled at their ends, every row is copied in any case: then the parts are tiles whose copies stay in the cache.
+    What is no larger than such a tile is one, for another part costs more than its copy.
     """
+    if prod(shape) <= _TILE_VOXELS:
+        yield tuple(slice(0, extent) for extent in shape)
+        return
     inner = [_longest_stretch(place, margin) for place, margin in zip(places, margins, strict=True)]
     low, high = inner[-1]
     if high - low == shape[-1] and all(low < high for low, high in inner):
