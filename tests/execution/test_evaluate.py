@@ -12,7 +12,7 @@ from convolume.boundary import BoundaryMode
 from convolume.devices import Device
 from convolume.devices import _transform as tiles
 from convolume.devices._selection import open_device
-from convolume.execution import evaluate as module
+from convolume.execution import filling
 from convolume.execution.evaluate import Patch, Work, evaluate
 from convolume.execution.in_memory import filter_array, whole_runs
 from convolume.numerics import Precision, working_dtype
@@ -66,7 +66,7 @@ def test_the_size_of_tiles_makes_no_difference(device: Device, data: st.DataObje
     image, step = data.draw(images(shape, finite=False)), data.draw(correlations(len(shape)))
     at_once = filter_array(image, step, device, Precision.SINGLE, np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_TILE_VOXELS", voxels)
+        patch.setattr(filling, "_TILE_VOXELS", voxels)
         in_tiles = filter_array(image, step, device, Precision.SINGLE, np.float32)
     np.testing.assert_array_equal(in_tiles, at_once)
 

@@ -19,6 +19,7 @@ from convolume.devices.opencl._anywhere import anywhere_job
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
 from convolume.devices.opencl._box import box_walks
 from convolume.devices.opencl._jobs import Numbers, Traits, render
+from convolume.devices.opencl._prepared import PreparedCalls
 from convolume.devices.opencl._resident import Resident, Terms
 from convolume.devices.opencl._state import Launch, State
 from convolume.devices.opencl._strip import StripJob, strip_arguments, strip_job
@@ -79,6 +80,7 @@ class OpenCLDevice(Device):
         self._specialise_from, self._variants = specialise_from, variants
         self._state: State | None = None
         self._open = threading.Lock()
+        self._prepared = PreparedCalls()
 
     def correlate(self, padded: Array, stencil: Stencil, out: Array, precision: Precision) -> None:
         """Write the valid correlation of `padded` to `out`; see `convolume.devices.Device.correlate`."""
@@ -111,9 +113,13 @@ class OpenCLDevice(Device):
         if isinstance(voxels, HeldVoxels) or isinstance(out, HeldVoxels):
             message = f"{self.info.name}: voxels and result are held by different devices"
             raise DeviceError(message)
-        if self._opened().traits.on_cpu:
-            return self._correlate_there(voxels, passes, out, precision)
-        return self._weigh_uploaded(voxels, passes, out, precision)
+        state = self._opened()
+        if not state.traits.on_cpu:
+            return self._weigh_uploaded(voxels, passes, out, precision)
+        launches = self._prepared.launches(passes, voxels, out, precision)
+        for launch in launches:
+            state.run(launch)
+        return bool(launches) or self._correlate_there(voxels, passes, out, precision)
 
     def correlate_by_transform(
         self, read: Callable[[tuple[slice, ...]], Array], stencil: Stencil, out: Array, precision: Precision
@@ -177,6 +183,8 @@ class OpenCLDevice(Device):
             launches = self._walks(state, passes, source, target, numbers)
         if is_alike and not launches:
             launches = self._boxes(state, passes, source, target, numbers)
+        if isinstance(state.memory, _memory.HostPointers):
+            launches = self._prepared.keep(passes, voxels, out, precision, launches)
         for launch in launches:
             state.run(launch)
         _memory.deliver(target, out)
