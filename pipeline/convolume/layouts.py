@@ -16,7 +16,7 @@ from convolume.regions import BlockGrid
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["THREADS_VARIABLE", "boxes", "copy_voxels", "host_threads", "row_axis"]
+__all__ = ["THREADS_VARIABLE", "boxes", "copy_voxels", "host_threads", "row_axis", "rows_of"]
 
 Array = npt.NDArray[Any]
 
@@ -47,6 +47,18 @@ def row_axis(shape: tuple[int, ...]) -> int:
     if shape[-1] > 1:
         return len(shape) - 1
     return max(range(len(shape)), key=lambda axis: (min(shape[axis], _LONG_ROW), axis))
+
+
+def rows_of(array: Array, count: int, length: int, reach: int = 0) -> Array:
+    """Return the beginning of the last axis as so many rows of some length, which reach into the next; a view.
+
+    Examples
+    --------
+    >>> rows_of(np.arange(7), 3, 2, 1).tolist()
+    [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
+    """
+    shape, step = (*array.shape[:-1], count, length + reach), array.strides[-1]
+    return np.lib.stride_tricks.as_strided(array, shape, (*array.strides[:-1], length * step, step))
 
 
 def boxes(shape: tuple[int, ...], voxels: int, whole: int | None = None) -> Iterator[tuple[slice, ...]]:

@@ -7,7 +7,7 @@ bits. So blocks of any shape agree.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -21,7 +21,8 @@ from convolume.boundary import Runs, positions_in, runs_length, source_indices
 from convolume.devices import Pass
 from convolume.devices._transform import transform_tile
 from convolume.execution.filling import gather, parts_to_fill
-from convolume.layouts import row_axis
+from convolume.execution.views import Cut, cut_of_lines, in_rows, moved, thin_axes_first, transposed
+from convolume.layouts import row_axis, rows_of
 from convolume.operations import Arithmetic, Correlate, Operation, Sequence, reach_of
 from convolume.regions import BlockGrid
 
@@ -98,6 +99,11 @@ def evaluate(
         The runs of `wanted` one after the other, in the work's dtype (booleans may still be bytes). It may be a view
         of the patch.
     """
+    voxels, is_filter = patch.voxels, isinstance(operation, Correlate) or operation != Sequence()
+    if is_filter and isinstance(voxels, np.ndarray) and (out is None or isinstance(out, np.ndarray)):
+        seen = _seen_otherwise(work, operation, voxels, patch.runs, wanted, out)
+        if seen is not None:
+            return seen
     if isinstance(operation, Correlate):
         return _correlate(work, operation, patch, wanted, out)
     if isinstance(operation, Sequence):
@@ -117,6 +123,45 @@ def evaluate(
 def fetched(voxels: Voxels, out: Array | None = None) -> Array:
     """Return voxels in the host's memory, in `out` where they are elsewhere and it is given."""
     return voxels if isinstance(voxels, np.ndarray) else voxels.fetch(out)
+
+
+def _seen_otherwise(
+    work: Work, operation: Operation, voxels: Array, runs: tuple[Runs, ...], wanted: tuple[Runs, ...], out: Array | None
+) -> Array | None:
+    """Do an operation along other axes, where that gives better rows; None where it does not."""
+    order, cut = thin_axes_first(work.image_shape, operation), cut_of_lines(runs, wanted, operation)
+    if not order and not cut:
+        return None
+    if out is None:
+        out = new_array(tuple(map(runs_length, wanted)), work.step_dtype)
+    if order:
+        turned = Patch(voxels.transpose(order), moved(runs, order))
+        turned_work = replace(work, image_shape=moved(work.image_shape, order))
+        evaluate(turned_work, transposed(operation, order), turned, moved(wanted, order), out.transpose(order))
+    elif cut:
+        _evaluate_rows(work, operation, Patch(voxels, runs), wanted, cut, out)
+    return out
+
+
+def _evaluate_rows(
+    work: Work, operation: Operation, patch: Patch, wanted: tuple[Runs, ...], cut: Cut, out: Array
+) -> None:
+    """Do an operation on the rows that lines are cut into, and on what is left of them at both ends."""
+    *others, ((start, stop),) = wanted
+    for first, last in ((start, cut.first), (cut.stop, stop)):
+        if first < last:
+            part = out[..., first - start : last - start]
+            evaluate(work, operation, patch, (*others, ((first, last),)), part)
+    ((low, _),), reach = patch.runs[-1], cut.before + cut.after
+    lines = fetched(patch.voxels)[..., cut.first - cut.before - low :]
+    rows, row = ((0, cut.count),), ((0, cut.length + reach),)
+    evaluate(
+        replace(work, image_shape=(*work.image_shape[:-1], cut.count, cut.length + reach)),
+        in_rows(operation),
+        Patch(rows_of(lines, cut.count, cut.length, reach), (*patch.runs[:-1], rows, row)),
+        (*others, rows, ((cut.before, cut.before + cut.length),)),
+        rows_of(out[..., cut.first - start :], cut.count, cut.length),
+    )
 
 
 def _walk_axes(
