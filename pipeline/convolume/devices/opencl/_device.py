@@ -166,7 +166,7 @@ class OpenCLDevice(Device):
         return 0 < largest_bytes <= state.max_allocation_bytes and voxels.dtype.kind != "c"
 
     def _correlate_there(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
-        """Do a pass in strips, several in one walk, where they fit."""
+        """Do a pass in strips, those along one axis each in one walk, where they fit."""
         if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind} or row_axis(out.shape) < out.ndim - 1:
             return False
         numbers = self._numbers(voxels.dtype, out.dtype, precision)
@@ -177,10 +177,10 @@ class OpenCLDevice(Device):
         # What passes between two steps is read by the next as if it were an image.
         is_alike = numbers.target == out.dtype.name and working_dtype(out.dtype, precision).name == numbers.sum
         launches: list[Launch] = []
-        if len(passes) == 1:
-            launches = self._strips(state, passes[0], source, target, numbers)
-        elif is_alike:
+        if is_alike:
             launches = self._walks(state, passes, source, target, numbers)
+        if not launches and len(passes) == 1:
+            launches = self._strips(state, passes[0], source, target, numbers)
         if is_alike and not launches:
             launches = self._boxes(state, passes, source, target, numbers)
         if isinstance(state.memory, _memory.HostPointers):
