@@ -203,8 +203,9 @@ class OpenCLDevice(Device):
         self, state: State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
     ) -> list[Launch]:
         walks = walks_of(source, passes, target, numbers, (state.traits, state.local_bytes))
-        saved = target.size * len(passes) * SUMS_SAVED_A_PASS
-        if not walks or not state.pays(walks[0].job, saved, self._specialise_from * walks[0].job.unrolled_sums):
+        taps = sum(step.stencil.tap_count for step in passes)
+        sums = target.size * (taps + (len(passes) - 1) * SUMS_SAVED_A_PASS)
+        if not walks or not state.pays(walks[0].job, sums, self._specialise_from * walks[0].job.unrolled_sums):
             return []
         units = self.info.compute_units
         return [Launch(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=units)) for walk in walks]
