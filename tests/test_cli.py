@@ -311,6 +311,26 @@ def test_signals_interrupt(number: str) -> None:
     assert errors == "error: interrupted: outputs that are not finished do not open as images\n"
 
 
+FINALIZER = """
+    class Finalizer:
+        def __del__(self):
+            import os, signal
+            os.kill(os.getpid(), signal.{name})
+            sum(range(1000))
+    Finalizer()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_an_interrupt_is_not_lost_in_a_finalizer(name: str) -> None:
+    """Python drops what is raised there, with a traceback for a trace: the run is interrupted all the same."""
+    with process(FINALIZER.format(name=name).strip()) as running:
+        _, errors = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert errors == "error: interrupted: outputs that are not finished do not open as images\n"
+
+
 def test_a_run_goes_on_when_its_reader_leaves(tmp_path: Path) -> None:
     """As in ``convolume run … | head``: it ends with 0 and says nothing."""
     reader, writer = os.pipe()

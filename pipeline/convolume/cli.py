@@ -5,11 +5,13 @@ Exit codes: 0 done, 2 the user's input is wrong, 3 the run failed, 130 interrupt
 
 from __future__ import annotations
 
+import _thread
 import json
 import logging
 import shlex
 import signal
 import sys
+import threading
 import traceback
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -28,6 +30,8 @@ FAILED = 3
 INTERRUPTED = 130
 
 _TRACEBACK_FRAMES = 6
+# Long enough for what dropped an interrupt to be over.
+_AGAIN_S = 0.05
 _VERBOSITY = "convolume.verbosity"
 
 
@@ -36,6 +40,7 @@ def main() -> None:
     for name in ("SIGTERM", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)
+    sys.unraisablehook = _interrupt_again
     for stream in (sys.stdout, sys.stderr):
         # A pipe may be narrower than what is written: a letter becomes a ?, and the run goes on.
         if hasattr(stream, "reconfigure"):
@@ -234,6 +239,22 @@ def _as_json(values: Any) -> str:
 
 def _interrupt(_signal: int, _frame: Any) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _interrupt_again(what: sys.UnraisableHookArgs) -> None:
+    """Repeat an interrupt that came while the collector of garbage ran, or a finalizer: Python has dropped it there."""
+    if isinstance(what.exc_value, KeyboardInterrupt):
+        threading.Timer(_AGAIN_S, _interrupt_main_thread).start()
+    else:
+        sys.__unraisablehook__(what)
+
+
+def _interrupt_main_thread() -> None:
+    if hasattr(signal, "pthread_kill"):
+        # A flag alone would not wake a thread that waits.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def _fail(code: int, message: str) -> NoReturn:

@@ -145,8 +145,14 @@ def _outlook(job: StoreJob, resources: Resources, strategy: StrategyChoice) -> t
 def _started(job: StoreJob, resources: Resources) -> Resources:
     """Return what there is, with what workers begin with; this process holds what it has probed and measured."""
     is_worth = job.source.info.size_bytes >= _BYTES_WORTH_MEASURING
-    held_bytes = resident_bytes() if resources.is_this_process else resources.worker_held_bytes
-    start = worker_start(job.blocks.device, resources.environment, held_bytes, is_worth=is_worth)
+    device, is_here = job.blocks.device, resources.is_this_process
+    start = worker_start(
+        device,
+        resources.environment,
+        resident_bytes() if is_here else resources.worker_held_bytes,
+        is_worth=is_worth,
+        has_compiled=is_here and open_device(device).has_compiled,
+    )
     return replace(
         resources,
         worker_base_bytes=start.held_bytes,

@@ -1,6 +1,6 @@
-"""Draws plans, runs each in this process, and prints what was promised beside what was measured: a line a run.
+"""Draws a plan, runs it here, and prints what was promised beside what was measured; null where it is refused.
 
-``python tests/planning/promised_runs.py FIRST_SEED COUNT``
+``python tests/planning/promised_runs.py SEED``
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from itertools import count
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,24 +76,17 @@ def drawn_run(seed: int, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def main() -> None:
-    """Run as many drawn plans as were asked for; those that are refused do not count."""
-    first, wanted = map(int, sys.argv[1:3])
-    done = 0
-    for seed in count(first):
-        if done == wanted:
-            break
-        with tempfile.TemporaryDirectory() as folder:
-            workflow, where = drawn_run(seed, Path(folder))
-            try:
-                record = convolume.run(workflow, config=where)
-            except InputError:
-                continue
-        done += 1
-        (peak,) = record.worker_peak_bytes.values()
-        assert record.forecast is not None
-        facts = {"seed": seed, "promised": record.forecast.peak_host_bytes, "measured": peak}
-        sys.stdout.write(json.dumps(facts) + "\n")
-        sys.stdout.flush()
+    """Run the plan of a seed, the first that this process runs."""
+    seed = int(sys.argv[1])
+    facts = None
+    with tempfile.TemporaryDirectory() as folder:
+        workflow, where = drawn_run(seed, Path(folder))
+        with suppress(InputError):
+            record = convolume.run(workflow, config=where)
+            (peak,) = record.worker_peak_bytes.values()
+            assert record.forecast is not None
+            facts = {"promised": record.forecast.peak_host_bytes, "measured": peak}
+    sys.stdout.write(json.dumps(facts) + "\n")
 
 
 if __name__ == "__main__":

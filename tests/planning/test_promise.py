@@ -17,14 +17,22 @@ ENVIRONMENT = {"POCL_KERNEL_CACHE": "0"}
 MOST_PROMISED = 1.6
 
 
-@pytest.mark.parametrize("count", [32, pytest.param(300, marks=pytest.mark.long)])
-def test_a_promise_is_kept_and_not_far_from_what_is_needed(count: int) -> None:
+@pytest.mark.parametrize("wanted", [32, pytest.param(300, marks=pytest.mark.long)])
+def test_a_promise_is_kept_and_not_far_from_what_is_needed(wanted: int) -> None:
     """In every run the measured peak stays under it; at the median it is no more than 1.6 times the peak."""
-    shares = {}
-    for seed in range(0, 7 * count, 7):
-        command = [sys.executable, str(RUNS), str(seed), "1"]
-        printed = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=True)  # noqa: S603 (our own script)
-        facts = json.loads(printed.stdout)
-        shares[facts["seed"]] = facts["promised"] / facts["measured"]
+    shares: dict[int, float] = {}
+    for seed in range(3 * wanted):
+        facts = _facts_of_a_run(seed) if len(shares) < wanted else None
+        if facts is not None:
+            shares[seed] = facts["promised"] / facts["measured"]
+    assert len(shares) == wanted, "too many plans were refused"
     assert {seed: share for seed, share in shares.items() if share < 1} == {}
     assert median(shares.values()) <= MOST_PROMISED
+
+
+def _facts_of_a_run(seed: int) -> dict[str, int] | None:
+    """Return what a plan promises and what was measured; None where the plan is refused."""
+    command = [sys.executable, str(RUNS), str(seed)]
+    printed = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=True)  # noqa: S603 (our own script)
+    facts: dict[str, int] | None = json.loads(printed.stdout)
+    return facts

@@ -155,6 +155,11 @@ class Device(ABC):
         most = host_threads()
         return min(self.info.compute_units, most) if self.info.kind == "cpu" else most
 
+    @property
+    def has_compiled(self) -> bool:
+        """Whether what this device compiles with is in the memory of this process; True where nothing is compiled."""
+        return True
+
     @cached_property
     def speeds(self) -> MethodSpeeds:
         """What the methods take here, measured in about a second when a device is first asked."""

@@ -99,7 +99,12 @@ class Start:
 
 
 def worker_start(
-    info: DeviceInfo, environment: tuple[tuple[str, str], ...], held_bytes: int | None, *, is_worth: bool
+    info: DeviceInfo,
+    environment: tuple[tuple[str, str], ...],
+    held_bytes: int | None,
+    *,
+    is_worth: bool,
+    has_compiled: bool = False,
 ) -> Start:
     """Return what a worker begins with.
 
@@ -113,13 +118,17 @@ def worker_start(
         What it holds now, where it is there already; 0 where the system does not say.
     is_worth : bool
         Whether a process is to be started to find out, where that was never done before.
+    has_compiled : bool
+        Whether its compiler is known to be in what it holds.
     """
+    if held_bytes and has_compiled:
+        return Start(held_bytes, 0.0, is_measured=True)
     fresh = fresh_footprint(info, environment) if is_worth else remembered_footprint(info)
     if held_bytes is None and fresh:
         return Start(fresh.ready_bytes, fresh.seconds, is_measured=True)
     if not held_bytes:
         return Start(_USUAL_BYTES, 0.0, is_measured=False)
-    # Whether its compiler is in memory already, nobody can say.
+    # Its compiler is not in memory yet, or nobody can say.
     growth_bytes = fresh.ready_bytes - fresh.imported_bytes if fresh else _USUAL_BYTES // 2
     return Start(held_bytes + growth_bytes, 0.0, is_measured=fresh is not None)
 

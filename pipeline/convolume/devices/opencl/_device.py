@@ -20,6 +20,7 @@ from convolume.devices.opencl._arrangement import generic_arguments, generic_job
 from convolume.devices.opencl._box import box_walks
 from convolume.devices.opencl._jobs import Numbers, Traits, render
 from convolume.devices.opencl._prepared import PreparedCalls
+from convolume.devices.opencl._programs import has_compiled
 from convolume.devices.opencl._resident import Resident, Terms
 from convolume.devices.opencl._state import Launch, State
 from convolume.devices.opencl._strip import StripJob, strip_arguments, strip_job
@@ -220,6 +221,11 @@ class OpenCLDevice(Device):
             return []
         units = self.info.compute_units
         return [Launch(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=units)) for walk in walks]
+
+    @property
+    def has_compiled(self) -> bool:
+        """Whether a program was compiled in this process."""
+        return has_compiled()
 
     def prepared(self) -> OpenCLDevice:
         """Return this device, with a program for every stencil at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from convolume.records import DeviceInfo
 
-__all__ = ["Programs", "own_errors"]
+__all__ = ["Programs", "has_compiled", "own_errors"]
 
 # What drivers answer where memory is short: NVIDIA's say "out of resources" when a launch finds none.
 _MEMORY_CODES = {
@@ -36,6 +37,13 @@ _LOST_CODES = {
 }
 # Filters of warnings belong to the whole process, so one program is built at a time.
 _BUILDING = threading.Lock()
+# Processes in which something was built: a fork is another.
+_compiled_in: set[int] = set()
+
+
+def has_compiled() -> bool:
+    """Return whether a program was compiled in this process: the compiler is in its memory since then."""
+    return os.getpid() in _compiled_in
 
 
 @contextmanager
@@ -96,4 +104,5 @@ class Programs:
             # Several runtimes fill the log at every compile; pyopencl makes a warning of it.
             warnings.simplefilter("ignore", cl.CompilerWarning)
             program: cl.Program = cl.Program(self._context, source).build(options)
+        _compiled_in.add(os.getpid())
         return program
