@@ -31,14 +31,6 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 
-@pytest.fixture(params=["opencl", "numpy"], scope="module")
-def device(request: pytest.FixtureRequest) -> Device:
-    """Run on both."""
-    if not any(info.backend == request.param for info in convolume.list_devices()):
-        pytest.skip(f"there is no {request.param} device here")
-    return open_device(convolume.choose_device(request.param).info)
-
-
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_bits_are_those_of_the_image_as_it_lies(device: Device, data: st.DataObject) -> None:
