@@ -152,6 +152,11 @@ class Device(ABC):
         """What the methods take here, measured in about a second when a device is first asked."""
         return method_speeds(self)
 
+    @property
+    def is_tried(self) -> bool:
+        """Say whether it is known which programs serve here: nothing is timed before."""
+        return True
+
     def prepared(self) -> Device:
         """Return this device, ready to make a program for every stencil at once, as it does where that pays."""
         return self

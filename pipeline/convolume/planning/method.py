@@ -14,6 +14,7 @@ from convolume.planning.separable import TOLERANCE, axis_by_axis, distance_from_
 
 if TYPE_CHECKING:
     from convolume.devices import Device
+    from convolume.records import MethodSpeeds
 
 __all__ = ["MethodChoice", "settled"]
 
@@ -104,10 +105,11 @@ def _chosen(step: Correlate, shape: tuple[int, ...], device: Device, precision: 
         return MethodChoice(kernel, "direct", "there is too little to do for a choice to matter")
     forecast = _forecast_ns(step, shape, device)
     name = min(forecast, key=forecast.__getitem__)
-    rejected = [(other, _expected(taken)) for other, taken in forecast.items() if other != name]
+    expected = {method: _expected(taken, device) for method, taken in forecast.items()}
+    rejected = [(other, reason) for other, reason in expected.items() if other != name]
     if axis_by_axis(step) is None:
         rejected.append(("separable", _why_not_separable(step)))
-    return MethodChoice(kernel, name, _expected(forecast[name]), tuple(rejected), tuple(forecast.items()))
+    return MethodChoice(kernel, name, expected[name], tuple(rejected), tuple(forecast.items()))
 
 
 def _done_by(method: Method, step: Correlate) -> Operation:
@@ -121,12 +123,13 @@ def _forecast_ns(step: Correlate, shape: tuple[int, ...], device: Device) -> dic
     """Return what each method that fits is expected to take, in nanoseconds a voxel."""
     speeds, voxels = device.speeds, prod(shape)
     tap_ns = speeds.special_tap_ns if device.prepares([step.stencil], voxels) else speeds.tap_ns
-    forecast: dict[Method, float] = {"direct": speeds.pass_ns + tap_ns * step.stencil.tap_count}
+    forecast: dict[Method, float] = {
+        "direct": speeds.call_ns / voxels + speeds.pass_ns + tap_ns * step.stencil.tap_count
+    }
     passes = axis_by_axis(step)
     if passes is not None and len(passes.operations) > 1:
         forecast["separable"] = _separable_ns(passes, voxels, device)
-    tile = transform_tile(tuple(min(n, _NOMINAL_EXTENT) for n in shape), step.stencil.shape)
-    forecast["fft"] = speeds.point_ns * Transform(tile, step.stencil.shape).work / prod(tile)
+    forecast["fft"] = _transform_ns(step, shape, speeds)
     return forecast
 
 
@@ -134,12 +137,20 @@ def _separable_ns(passes: Sequence, voxels: int, device: Device) -> float:
     speeds, stencils = device.speeds, [step.stencil for step in correlations(passes)]
     taps = sum(stencil.tap_count for stencil in stencils)
     if device.prepares(stencils, voxels):
-        return speeds.walk_ns + taps * speeds.special_tap_ns
-    return len(stencils) * speeds.pass_ns + taps * speeds.tap_ns
+        return speeds.call_ns / voxels + speeds.walk_ns + taps * speeds.special_tap_ns
+    return len(stencils) * (speeds.call_ns / voxels + speeds.pass_ns) + taps * speeds.tap_ns
 
 
-def _expected(taken_ns: float) -> str:
-    return f"about {taken_ns:.3g} ns a voxel, by what was measured on the device"
+def _transform_ns(step: Correlate, shape: tuple[int, ...], speeds: MethodSpeeds) -> float:
+    tile = transform_tile(tuple(min(n, _NOMINAL_EXTENT) for n in shape), step.stencil.shape)
+    transform = Transform(tile, step.stencil.shape)
+    point_ns = (speeds.line_point_ns, speeds.plane_point_ns, speeds.point_ns)[min(len(transform.axes), 3) - 1]
+    return speeds.transform_call_ns / prod(shape) + point_ns * transform.work / prod(tile)
+
+
+def _expected(taken_ns: float, device: Device) -> str:
+    by = "by what was measured on the device" if device.speeds.is_measured else "as on most processors"
+    return f"about {taken_ns:.3g} ns a voxel, {by}"
 
 
 def _why_not_separable(step: Correlate) -> str:

@@ -47,7 +47,7 @@ def open_device(info: DeviceInfo) -> Device:
     DeviceError
         This process has no such device.
     """
-    device: Device = _part("_device").OpenCLDevice(info)
+    device: Device = _part("_device").OpenCLDevice(info, guard=_part("_guard").FirstTrials)
     return device
 
 

@@ -18,6 +18,7 @@ from convolume.devices.opencl import _memory
 from convolume.devices.opencl._anywhere import anywhere_job
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
 from convolume.devices.opencl._discovery import find, shares_memory, traits_of
+from convolume.devices.opencl._guard import Guard
 from convolume.devices.opencl._jobs import Job, Numbers, Traits, render
 from convolume.devices.opencl._programs import Programs, own_errors
 from convolume.devices.opencl._resident import Residence, Resident, Terms
@@ -64,6 +65,9 @@ class OpenCLDevice(Device):
         Multiply-adds done, for each one that is unrolled, from which a stencil gets a program of its own.
     variants : Variants, optional
         The shapes of programs; those that were found the fastest, unless told otherwise.
+    guard : type of Guard, optional
+        What says which programs may be compiled, made of the device's description and traits; all, unless told
+        otherwise.
 
     Raises
     ------
@@ -72,10 +76,14 @@ class OpenCLDevice(Device):
     """
 
     def __init__(
-        self, info: DeviceInfo, specialise_from: int = SPECIALISE_FROM, variants: Variants | None = None
+        self,
+        info: DeviceInfo,
+        specialise_from: int = SPECIALISE_FROM,
+        variants: Variants | None = None,
+        guard: Callable[[DeviceInfo, Traits], Guard] = Guard,
     ) -> None:
         self.info = info
-        self._specialise_from, self._variants = specialise_from, variants
+        self._specialise_from, self._variants, self._guarded_by = specialise_from, variants, guard
         self._state: _State | None = None
         self._open = threading.Lock()
 
@@ -162,8 +170,11 @@ class OpenCLDevice(Device):
         return bool(launches)
 
     def _strips(self, state: _State, step: Pass, source: Array, target: Array, numbers: Numbers) -> list[Launch]:
-        variant = state.variants.best(step.stencil, numbers)
-        job = strip_job(step, source, target, numbers, state.traits, variant)
+        traits = state.guard.allowed("strip", numbers)
+        if traits is None:
+            return []
+        variant = state.variants.best(step.stencil, numbers, traits)
+        job = strip_job(step, source, target, numbers, traits, variant)
         sums = step.stencil.tap_count * target.size
         if job is None or not state.pays(job, sums, self._specialise_from * job.unrolled_sums):
             return []
@@ -173,7 +184,10 @@ class OpenCLDevice(Device):
     def _walks(
         self, state: _State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
     ) -> list[Launch]:
-        walks = walks_of(source, passes, target, numbers, (state.traits, state.local_bytes))
+        traits = state.guard.allowed("walk", numbers)
+        if traits is None:
+            return []
+        walks = walks_of(source, passes, target, numbers, (traits, state.local_bytes))
         saved = target.size * len(passes) * SUMS_SAVED_A_PASS
         if not walks or not state.pays(walks[0].job, saved, self._specialise_from * walks[0].job.unrolled_sums):
             return []
@@ -181,17 +195,29 @@ class OpenCLDevice(Device):
         return [Launch(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=units)) for walk in walks]
 
     def prepared(self) -> OpenCLDevice:
-        """Return this device, with a program for every stencil at once."""
-        return OpenCLDevice(self.info, specialise_from=0)
+        """Return this device, with a program for every stencil at once, when its programs have been tried."""
+        self.guard.wait()
+        return OpenCLDevice(self.info, 0, self._variants, self._guarded_by)
+
+    @property
+    def is_tried(self) -> bool:
+        """Say whether it is known which programs its compiler survives."""
+        return self.guard.is_settled
+
+    @property
+    def guard(self) -> Guard:
+        """What says which programs may be compiled in this process."""
+        return self._opened().guard
 
     def prepares(self, stencils: Sequence[Stencil], voxels: int) -> bool:
         """Say whether so many voxels of output are reason enough for a program that is made for these passes."""
-        if len(stencils) > 1:
-            return CALLS_COUNTED_ON * voxels >= WALKED_VOXELS
-        (stencil,) = stencils
         numbers = Numbers("float32", "float32", "float32", exact=False)
         state = self._opened()
-        job = _special_job(stencil, (*[MANY_ROWS] * (stencil.ndim - 1), WIDE), numbers, state.traits, state.variants)
+        traits = state.guard.expected("walk" if len(stencils) > 1 else "strip", numbers)
+        if traits is None or len(stencils) > 1:
+            return traits is not None and CALLS_COUNTED_ON * voxels >= WALKED_VOXELS
+        (stencil,) = stencils
+        job = _special_job(stencil, (*[MANY_ROWS] * (stencil.ndim - 1), WIDE), numbers, traits, state.variants)
         sums = CALLS_COUNTED_ON * stencil.tap_count * voxels
         return job is not None and sums >= self._specialise_from * job.unrolled_sums
 
@@ -257,14 +283,14 @@ class OpenCLDevice(Device):
             self._correlate_parts(part, stencil, target[(*before, slice(first, stop))], numbers)
 
     def _generic(self, state: _State, stencil: Stencil, source: Array, target: Array, numbers: Numbers) -> Launch:
-        job = generic_job(stencil, numbers, state.traits)
+        job = generic_job(stencil, numbers, state.guard.allowed("generic", numbers) or state.traits)
         return Launch(job, source, target, partial(generic_arguments, stencil=stencil, job=job))
 
     def _opened(self) -> _State:
         # A context does not survive a fork: a child asks anew, and is refused where it would hang.
         with self._open:
             if self._state is None or self._state.process != os.getpid():
-                self._state = _State(self.info, self._variants)
+                self._state = _State(self.info, self._variants, self._guarded_by)
             return self._state
 
 
@@ -283,7 +309,9 @@ def _special_job(
 ) -> StripJob | None:
     """Return the job of the program that is made for a stencil and outputs of this shape, where there is one."""
     source, out = np.empty(stencil.halo.outer(shape), numbers.source), np.empty(shape, numbers.target)
-    return strip_job(_as_it_lies(stencil, source), source, out, numbers, traits, variants.best(stencil, numbers))
+    return strip_job(
+        _as_it_lies(stencil, source), source, out, numbers, traits, variants.best(stencil, numbers, traits)
+    )
 
 
 def _as_it_lies(stencil: Stencil, padded: Array) -> Pass:
@@ -298,10 +326,14 @@ def _limits_of(device: cl.Device) -> Limits:
 class _State:
     """What is opened for a device in one process."""
 
-    def __init__(self, info: DeviceInfo, variants: Variants | None) -> None:
+    def __init__(
+        self, info: DeviceInfo, variants: Variants | None, guard: Callable[[DeviceInfo, Traits], Guard]
+    ) -> None:
         device = find(info.identifier)
         self.process = os.getpid()
         self.info, self.traits = info, traits_of(device)
+        # GPUs have programs of their own, without vectors.
+        self.guard = guard(info, self.traits) if self.traits.on_cpu else Guard(info, self.traits)
         self.variants = variants or Variants.recalled(info, self.traits)
         self.memory: _memory.Memory = _memory.HostPointers() if shares_memory(device) else _memory.Uploads()
         # What PoCL allows changes from process to process.
