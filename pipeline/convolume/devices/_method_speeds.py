@@ -33,10 +33,10 @@ Array = npt.NDArray[Any]
 _EXTENT, _FEW = 144, 16
 # So few that a device does not make a program for the kernel while it is timed without one.
 _SMALL_EXTENT = 96
-_REPEATS = 3
+_REPEATS = 5
 _DENSE, _LINE, _TRANSFORMED = 5, 9, 17
 # A thread that had less of its processor than this had to share it with others.
-_QUIET_SHARE, _PROBED_BYTES = 0.9, 2**23
+_QUIET_SHARE, _PROBED_BYTES = 0.9, 2**24
 _FIGURES = tuple(name for name in MethodSpeeds.__slots__ if name != "is_measured")
 
 # Measured on two cores of an EPYC 9R14 with PoCL 3.0, and rounded: what counts is how they stand to each other.
@@ -94,6 +94,8 @@ def is_quiet(threads: int) -> bool:
     content = bytes(_PROBED_BYTES)
 
     def share(_: int) -> float:
+        # New threads begin on the processor of the one that began them.
+        sha256(content)
         began, used = perf_counter(), thread_time()
         sha256(content)
         return (thread_time() - used) / (perf_counter() - began)
@@ -115,7 +117,7 @@ def _measured(device: Device) -> MethodSpeeds:
         partial(_pass_by_pass, device, [dense], *_arrays(_SMALL_EXTENT)),
         partial(_pass_by_pass, prepared, [dense], *_arrays(_EXTENT)),
         partial(_pass_by_pass, prepared, lines, *_arrays(_EXTENT)),
-        *(partial(_transformed, device, box, *_arrays(_SMALL_EXTENT)) for box in boxes),
+        *(partial(_transformed, device, box, *_arrays(_EXTENT)) for box in boxes),
     )
     small, large = _SMALL_EXTENT**3, _EXTENT**3
     pass_ns = max(0.0, first - call) / small
@@ -123,7 +125,7 @@ def _measured(device: Device) -> MethodSpeeds:
     special_tap_ns = max(0.0, (special - call) / large - pass_ns) / (_DENSE**3 - 1)
     walk_ns = max(0.0, (walk - call) / large - 3 * _LINE * special_tap_ns)
     line_ns, plane_ns, cube_ns = (
-        max(0.0, took - few) / Transform((_SMALL_EXTENT,) * 3, box.shape).work
+        max(0.0, took - few) / Transform((_EXTENT,) * 3, box.shape).work
         for took, box in zip(transforms, boxes, strict=True)
     )
     return MethodSpeeds(call, few, pass_ns, tap_ns, special_tap_ns, walk_ns, line_ns, plane_ns, cube_ns)
@@ -131,10 +133,7 @@ def _measured(device: Device) -> MethodSpeeds:
 
 def _pass_by_pass(device: Device, stencils: list[Stencil], voxels: Array, out: Array) -> None:
     """Do what an evaluator does: all in one where the device knows how, else each on a filled copy."""
-    places = [
-        tuple(np.clip(np.arange(n + k - 1) - k // 2, 0, n - 1) for n, k in zip(out.shape, stencil.shape, strict=True))
-        for stencil in stencils
-    ]
+    places = [_places(stencil, out.shape) for stencil in stencils]
     passes = [Pass(stencil, place, 0.0) for stencil, place in zip(stencils, places, strict=True)]
     if device.correlate_passes(voxels, passes, out, Precision.SINGLE):
         return
@@ -144,9 +143,19 @@ def _pass_by_pass(device: Device, stencils: list[Stencil], voxels: Array, out: A
 
 
 def _transformed(device: Device, stencil: Stencil, voxels: Array, out: Array) -> None:
-    """Weigh by the Fourier transform; the halo is what stands there."""
-    padded = np.pad(voxels, [(0, extent - 1) for extent in stencil.shape])
-    device.correlate_by_transform(lambda part: padded[part], stencil, out, Precision.SINGLE)
+    """Weigh by the Fourier transform; what is read is filled part by part, as an evaluator does."""
+    places = _places(stencil, out.shape)
+
+    def read(part: tuple[slice, ...]) -> Array:
+        return voxels[np.ix_(*(of_axis[where] for of_axis, where in zip(places, part, strict=True)))]
+
+    device.correlate_by_transform(read, stencil, out, Precision.SINGLE)
+
+
+def _places(stencil: Stencil, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.intp], ...]:
+    """Return where what a stencil reads stands, where voxels at the faces go on beyond them."""
+    extents = zip(shape, stencil.shape, strict=True)
+    return tuple(np.clip(np.arange(n + k - 1) - k // 2, 0, n - 1) for n, k in extents)
 
 
 def _arrays(extent: int) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,8 @@ from convolume.records import DeviceInfo
 from convolume.stencil import Stencil
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from convolume.devices.opencl._jobs import Traits
 
 Array = npt.NDArray[Any]
@@ -72,13 +74,15 @@ def main() -> None:
         for family in FAMILIES:
             if family not in notes.record.settled:
                 notes.settle(family, _widest(info, family, traits, notes))
+        # What the next run asks for; it is kept if nobody was in the way, and its programs are compiled in any case.
+        with _time_limit():
+            method_speeds(OpenCLDevice(info, guard=partial(Known, record=notes.record)))
+        notes.finish()
     except Exception:
         # It is not the compiler that went wrong: who began this finds that nothing came of it.
         notes.take_back()
         raise
     lock_of(path).unlink(missing_ok=True)
-    # What the next run will ask for: it is kept if nobody is in the way, and its programs are compiled in any case.
-    method_speeds(OpenCLDevice(info, guard=partial(Known, record=notes.record)))
 
 
 class _Notes:
@@ -103,6 +107,12 @@ class _Notes:
         """Write what was found of a family."""
         with self._writing:
             self.record.settled[family] = vector_bytes
+            self.record.write(self.path)
+
+    def finish(self) -> None:
+        """Write that nothing is left to do."""
+        with self._writing:
+            self.record.is_finished = True
             self.record.write(self.path)
 
     def take_back(self) -> None:
@@ -131,6 +141,16 @@ def _yield_to_others() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """End the process where this takes too long, whatever the compiler is at."""
+    faulthandler.dump_traceback_later(LIMIT_S, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
 def _widest(info: DeviceInfo, family: str, traits: Traits, notes: _Notes) -> int:
     """Return the bytes of the widest vectors with which a family works; 0 where there are none."""
     if family.endswith("float64") and not info.has_float64:
@@ -142,10 +162,8 @@ def _widest(info: DeviceInfo, family: str, traits: Traits, notes: _Notes) -> int
             record.refused[trial] = f"killed the process that tried it, or took more than {LIMIT_S:g} s"
             continue
         notes.begin(trial)
-        # Ends the process, whatever the compiler is at.
-        faulthandler.dump_traceback_later(LIMIT_S, exit=True)
-        reason = reason_against(info, family, replace(traits, vector_bytes=size))
-        faulthandler.cancel_dump_traceback_later()
+        with _time_limit():
+            reason = reason_against(info, family, replace(traits, vector_bytes=size))
         record.trying = ""
         if not reason:
             return size

@@ -106,12 +106,15 @@ class Record:
         How often a process died in a trial, by family and bytes.
     trying : str
         Family and bytes of the trial that began and has not ended; empty between trials.
+    is_finished : bool
+        Whether the process that tries has done all that it was to do.
     """
 
     settled: dict[str, int] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
     trying: str = ""
+    is_finished: bool = False
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -129,7 +132,7 @@ class Record:
     @property
     def is_complete(self) -> bool:
         """Say whether nothing is left to try."""
-        return all(isinstance(self.settled.get(label), int) for label in FAMILIES)
+        return self.is_finished and all(isinstance(self.settled.get(label), int) for label in FAMILIES)
 
 
 def vector_sizes(traits: Traits) -> list[int]:
