@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import psutil
 import pytest
 
+from convolume import ndimage
 from convolume.devices import Pass
 from convolume.devices.opencl import _guard, _state, available, open_device
 from convolume.devices.opencl._device import OpenCLDevice
@@ -34,6 +36,7 @@ from convolume.numerics import Precision
 from convolume.stencil import Stencil
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from convolume.devices.opencl._jobs import Traits
@@ -191,6 +194,53 @@ print(guard.process.pid, flush=True)
 if sys.argv[1] == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+class Untried(Guard):
+    """A guard for which the trials never end."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Never."""
+        return False
+
+    def generic(self, numbers: Numbers) -> Traits:
+        """Return narrow vectors."""
+        del numbers
+        return replace(self.traits, vector_bytes=SAFE_BYTES)
+
+    def allowed(self, template: Template, numbers: Numbers) -> Traits | None:
+        """Allow nothing."""
+        del template, numbers
+        return None
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "dense": lambda image, **how: ndimage.convolve(image, np.random.default_rng(1).integers(-9, 9, (5, 4, 3)), **how),
+    "gaussian": lambda image, **how: ndimage.gaussian_filter(image, 1.5, **how),
+    "short mean": lambda image, **how: ndimage.uniform_filter(image, 5, **how),
+    "long mean": lambda image, **how: ndimage.uniform_filter(image, 21, **how),
+    "line": lambda image, **how: ndimage.uniform_filter1d(image, 15, axis=1, **how),
+    "sobel": ndimage.sobel,
+    "laplace": ndimage.laplace,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint16"])
+@pytest.mark.parametrize("name", FILTERS)
+def test_whichever_program_serves_the_bits_are_the_same(
+    name: str, dtype: str, info: DeviceInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the trials and after them, by calls as users write them."""
+    image = np.random.default_rng(0).uniform(0, 60000, (37, 41, 99)).astype(dtype)
+    results = []
+    for guard in (Untried, Guard):
+        device = OpenCLDevice(info, 0, guard=guard)
+        assert device.is_tried == (guard is Guard)
+        monkeypatch.setattr("convolume.ndimage._weighing.open_device", lambda _, device=device: device)
+        results += [FILTERS[name](image, mode=mode) for mode in ("mirror", "constant")]
+    before, after = results[:2], results[2:]
+    assert [each.tobytes() for each in before] == [each.tobytes() for each in after]
 
 
 def _lives(process: int) -> bool:
