@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 _EXTENT, _FEW = 144, 16
 # So few that a device does not make a program for the kernel while it is timed without one.
 _SMALL_EXTENT = 96
-_REPEATS = 5
+_REPEATS = 3
 _DENSE, _LINE, _TRANSFORMED = 5, 9, 17
 # A thread that had less of its processor than this had to share it with others.
 _QUIET_SHARE, _PROBED_BYTES = 0.9, 2**24
