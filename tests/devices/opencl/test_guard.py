@@ -32,6 +32,7 @@ from convolume.devices.opencl._guard import (
     vector_sizes,
 )
 from convolume.devices.opencl._jobs import Numbers
+from convolume.devices.opencl._walk import WalkJob
 from convolume.numerics import Precision
 from convolume.stencil import Stencil
 
@@ -144,6 +145,23 @@ def test_a_family_is_tried_by_its_own_programs(
     assert set(made) == {("generic.cl", sums), (f"{template}.cl", sums)}
 
 
+def test_a_walk_is_tried_with_every_choice_of_passes(
+    info: DeviceInfo, traits: Traits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a program of its own: along three axes, along one that is not x, and along x alone."""
+    made: set[tuple[bool, bool]] = set()
+    run = _state.State.run
+
+    def noted(state: _state.State, launch: _state.Launch) -> None:
+        if isinstance(launch.job, WalkJob):
+            made.add((launch.job.a is not None, launch.job.x is not None))
+        run(state, launch)
+
+    monkeypatch.setattr(_state.State, "run", noted)
+    assert not reason_against(info, "walk float32", traits)
+    assert made == {(True, True), (False, False), (False, True)}
+
+
 def test_a_user_may_trust_the_compiler(info: DeviceInfo, traits: Traits, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then nothing is tried; so it is in the process of the trials itself."""
     monkeypatch.setenv(VARIABLE, "0")
@@ -221,6 +239,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "short mean": lambda image, **how: ndimage.uniform_filter(image, 5, **how),
     "long mean": lambda image, **how: ndimage.uniform_filter(image, 21, **how),
     "line": lambda image, **how: ndimage.uniform_filter1d(image, 15, axis=1, **how),
+    "gaussian along z": lambda image, **how: ndimage.gaussian_filter1d(image, 2.5, axis=0, **how),
+    "gaussian along x": lambda image, **how: ndimage.gaussian_filter1d(image, 2.5, **how),
     "sobel": ndimage.sobel,
     "laplace": ndimage.laplace,
 }

@@ -194,7 +194,7 @@ def _as_told(told: Traits, info: DeviceInfo, traits: Traits) -> Guard:
 
 
 def _cases(template: str) -> list[list[Stencil]]:
-    """Return what is weighed to try a family: one pass, or one along each axis."""
+    """Return what is weighed to try a family: one pass, or one along each axis; walks go along one axis, too."""
     generator = np.random.default_rng(0)
     cube = [Stencil.correlate(generator.uniform(-1, 1, (CUBE,) * 3))]
     lines = [Stencil.correlate(generator.uniform(0, 1, LINE)).on_axes((axis,), 3) for axis in range(3)]
@@ -202,7 +202,8 @@ def _cases(template: str) -> list[list[Stencil]]:
         [Stencil.correlate(np.full(size, 1 / size)).on_axes((axis,), 3) for axis in range(3)]
         for size in (SHORT_BOX, LONG_BOX)
     )
-    return {"generic": [cube, long], "strip": [cube], "walk": [lines, short], "box": [long]}[template]
+    walks = [lines, short, lines[:1], lines[2:]]
+    return {"generic": [cube, long], "strip": [cube], "walk": walks, "box": [long]}[template]
 
 
 def _result(
