@@ -2,8 +2,8 @@
 
     python benchmarks/method_choice.py [--device NAME] [--extent 256] [--repeats 7] [--only NAME] [--json FILE]
 
-Images are cubes of float32 of 64, 128 and 256 voxels an axis, up to `--extent`; dense cubes, flat kernels, lines, and
-outer products of 3 to 33 voxels. A choice counts as good where it takes at most 15 % longer than the best method.
+Images are cubes of float32 of 64, 128 and 256 voxels an axis, up to `--extent`; dense cubes, flat kernels, lines, outer
+products and means of 3 to 33 voxels. A choice counts as good where it takes at most 15 % longer than the best method.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ KERNELS = {
     **{f"line z {n}": _dense(n, 1, 1) for n in (9, 33)},
     **{f"line x {n}": _dense(1, 1, n) for n in (9, 33)},
     **{f"outer {n}": _outer(n) for n in (3, 5, 9, 17, 33)},
+    **{f"mean {n}": np.full((n, n, n), n**-3.0) for n in (3, 5, 15, 33)},
 }
 
 

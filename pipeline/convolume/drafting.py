@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convolume import stores
+from convolume.devices._method_speeds import USUAL_SPEEDS
 from convolume.devices._selection import open_device
 from convolume.execution.footprint import resident_bytes, worker_start
 from convolume.execution.pyramid import Pyramid, pyramid_block_count, pyramid_bytes
@@ -22,7 +23,6 @@ from convolume.planning.outlook import Outlook
 from convolume.planning.plan import Plan, PlannedOutput, StrategyChoice, check_memory, choose_strategy
 from convolume.planning.reading import Reads
 from convolume.planning.shared import shared_steps
-from convolume.records import MethodSpeeds
 from convolume.regions import BlockGrid
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from convolume.planning.models import OutputSpec, Workflow
     from convolume.planning.plan import Resources
     from convolume.planning.spec import Document
+    from convolume.records import MethodSpeeds
     from convolume.stores import Sink, Source
 
 __all__ = ["draft_plan"]
@@ -43,8 +44,6 @@ _TASK_SECONDS = (3e-3, 3e-4)
 _BYTES_WORTH_MEASURING = 2**26
 # Where fewer sums than this are all that there is to do, a device that was never measured is not for their sake.
 _SUMS_WORTH_MEASURING = 1e9
-# Of two processor cores with AVX-512: they order shapes of blocks where nothing was measured, and tell no times.
-_USUAL_SPEEDS = MethodSpeeds(pass_ns=0.5, tap_ns=0.02, special_tap_ns=0.016, walk_ns=0.75, point_ns=0.3)
 
 
 def draft_plan(
@@ -166,11 +165,12 @@ def _speeds(job: BlockJob) -> tuple[MethodSpeeds, str]:
     device = open_device(job.device)
     sums = sum(step.stencil.tap_count for target in job.targets for step in correlations(target.operation))
     if sums * prod(job.image_shape) >= _SUMS_WORTH_MEASURING:
-        return device.speeds, ""
+        speeds = device.speeds
+        return speeds, "" if speeds.is_measured else "the device's programs are being tried, for the first time"
     known = device.known_speeds
     if known is None and not sums:
-        return _USUAL_SPEEDS, ""
-    return known or _USUAL_SPEEDS, "" if known else "the device was never measured, and there is too little to do"
+        return USUAL_SPEEDS, ""
+    return known or USUAL_SPEEDS, "" if known else "the device was never measured, and there is too little to do"
 
 
 def _prepares(job: BlockJob) -> bool:

@@ -16,7 +16,7 @@ from convolume.regions import BlockGrid
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["THREADS_VARIABLE", "boxes", "copy_voxels", "host_threads", "row_axis"]
+__all__ = ["THREADS_VARIABLE", "boxes", "copy_voxels", "host_threads", "row_axis", "rows_of"]
 
 Array = npt.NDArray[Any]
 
@@ -25,8 +25,10 @@ THREADS_VARIABLE = "CONVOLUME_THREADS"
 # Rows from this length on are as good as longer ones.
 _LONG_ROW = 128
 # Two boxes of so many voxels stay in a core's second-level cache, also where they are read along one axis and written
-# along another; with less than that threads are not worth their start.
-_BOX_VOXELS, _LEAST_VOXELS = 2**15, 2**18
+# along another.
+_BOX_VOXELS = 2**15
+# With fewer threads are not worth their start, which takes half a millisecond.
+_LEAST_VOXELS = 2**20
 
 
 def host_threads() -> int:
@@ -45,6 +47,18 @@ def row_axis(shape: tuple[int, ...]) -> int:
     if shape[-1] > 1:
         return len(shape) - 1
     return max(range(len(shape)), key=lambda axis: (min(shape[axis], _LONG_ROW), axis))
+
+
+def rows_of(array: Array, count: int, length: int, reach: int = 0) -> Array:
+    """Return the beginning of the last axis as so many rows of some length, which reach into the next; a view.
+
+    Examples
+    --------
+    >>> rows_of(np.arange(7), 3, 2, 1).tolist()
+    [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
+    """
+    shape, step = (*array.shape[:-1], count, length + reach), array.strides[-1]
+    return np.lib.stride_tricks.as_strided(array, shape, (*array.strides[:-1], length * step, step))
 
 
 def boxes(shape: tuple[int, ...], voxels: int, whole: int | None = None) -> Iterator[tuple[slice, ...]]:
@@ -79,11 +93,10 @@ def copy_voxels(target: Array, source: Array) -> None:
     >>> rows.tolist()
     [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     """
-    threads = host_threads()
     if source.size < _LEAST_VOXELS:
         _copy(target, source)
         return
-    rows = _nearest_axis(target)
+    threads, rows = host_threads(), _nearest_axis(target)
     if source.ndim > 1 and rows == _nearest_axis(source):
         parts = list(boxes(source.shape, source.size // threads, whole=rows))
     else:

@@ -54,25 +54,35 @@ class VariantRecord:
 
 @dataclass(frozen=True, slots=True)
 class MethodSpeeds:
-    """What weighing takes on a device, in nanoseconds a voxel, measured in single precision.
+    """What weighing takes on a device, measured in single precision: nanoseconds, a voxel unless told otherwise.
 
     Parameters
     ----------
+    call_ns, transform_call_ns : float
+        A pass, and a transform, however few the voxels: not a voxel but in all.
     pass_ns : float
         A pass over the voxels, however few the taps.
     tap_ns, special_tap_ns : float
         Each tap, in a program for any kernel, and in one that is made for the kernel.
     walk_ns : float
         Passes along all axes that are done in one, however few their taps.
-    point_ns : float
-        Each point of a Fourier transform, forth and back, times the binary logarithm of their number.
+    line_point_ns, plane_point_ns, point_ns : float
+        Each point of a Fourier transform, forth and back, times the binary logarithm of their number; along one axis,
+        two, and three or more.
+    is_measured : bool
+        Whether all that was measured on the device; else they are those of a processor that is like many.
     """
 
+    call_ns: float
+    transform_call_ns: float
     pass_ns: float
     tap_ns: float
     special_tap_ns: float
     walk_ns: float
+    line_point_ns: float
+    plane_point_ns: float
     point_ns: float
+    is_measured: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[DeviceInfo]]:
     monkeypatch.setattr(_selection, "load_member", member)
     monkeypatch.setattr(_selection, "member_names", lambda _: ("numpy", "opencl"))
     monkeypatch.setattr(_selection, "_said", set())
+    monkeypatch.setattr(_selection, "_chosen", {})
     monkeypatch.setattr(_selection, "_wishes_of_process", {})
     monkeypatch.delenv("CONVOLUME_DEVICE", raising=False)
     return here

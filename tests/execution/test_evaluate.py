@@ -7,12 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import convolume
 from convolume.boundary import BoundaryMode
 from convolume.devices import Device
 from convolume.devices import _transform as tiles
-from convolume.devices._selection import open_device
-from convolume.execution import evaluate as module
+from convolume.execution import filling
 from convolume.execution.evaluate import Patch, Work, evaluate
 from convolume.execution.in_memory import filter_array, whole_runs
 from convolume.numerics import Precision, working_dtype
@@ -20,14 +18,6 @@ from convolume.operations import Arithmetic, Combine, Correlate, Sequence, reach
 from convolume.stencil import Stencil
 from convolume.testing.evaluation import assert_close, evaluate_whole, rounding_bound, transform_bound
 from convolume.testing.strategies import chains, correlations, images, operations, regions, shapes
-
-
-@pytest.fixture(params=["opencl", "numpy"], scope="module")
-def device(request: pytest.FixtureRequest) -> Device:
-    """Run on both."""
-    if not any(info.backend == request.param for info in convolume.list_devices()):
-        pytest.skip(f"there is no {request.param} device here")
-    return open_device(convolume.choose_device(request.param).info)
 
 
 @settings(max_examples=80, deadline=None)
@@ -66,7 +56,7 @@ def test_the_size_of_tiles_makes_no_difference(device: Device, data: st.DataObje
     image, step = data.draw(images(shape, finite=False)), data.draw(correlations(len(shape)))
     at_once = filter_array(image, step, device, Precision.SINGLE, np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_TILE_VOXELS", voxels)
+        patch.setattr(filling, "_TILE_VOXELS", voxels)
         in_tiles = filter_array(image, step, device, Precision.SINGLE, np.float32)
     np.testing.assert_array_equal(in_tiles, at_once)
 

@@ -312,7 +312,17 @@ def test_an_infinite_weight_is_refused() -> None:
 class Quick(NumpyDevice):
     """A device to which the Fourier transform, or going axis by axis, is the quickest always."""
 
-    speeds = MethodSpeeds(pass_ns=1.0, tap_ns=1.0, special_tap_ns=1.0, walk_ns=1.0, point_ns=1e-9)
+    speeds = MethodSpeeds(
+        call_ns=1.0,
+        transform_call_ns=1e-9,
+        pass_ns=1.0,
+        tap_ns=1.0,
+        special_tap_ns=1.0,
+        walk_ns=1.0,
+        line_point_ns=1e-9,
+        plane_point_ns=1e-9,
+        point_ns=1e-9,
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "uint16", "complex64"])

@@ -10,7 +10,7 @@ import pytest
 
 import convolume
 from convolume.boundary import BoundaryMode
-from convolume.devices import Device
+from convolume.devices import Device, _method_speeds
 from convolume.devices._selection import open_device
 from convolume.devices.numpy import NumpyDevice
 from convolume.errors import InputError
@@ -24,8 +24,19 @@ from convolume.stencil import Stencil
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Items
+    from pathlib import Path
 
-SPEEDS = MethodSpeeds(pass_ns=1.0, tap_ns=0.05, special_tap_ns=0.02, walk_ns=1.5, point_ns=0.5)
+SPEEDS = MethodSpeeds(
+    call_ns=1e6,
+    transform_call_ns=4e6,
+    pass_ns=1.0,
+    tap_ns=0.05,
+    special_tap_ns=0.02,
+    walk_ns=1.5,
+    line_point_ns=1.0,
+    plane_point_ns=0.8,
+    point_ns=0.5,
+)
 SHAPE = (256, 256, 256)
 
 
@@ -88,18 +99,31 @@ def test_the_quickest_is_taken_and_says_why(step: Correlate, name: str, device: 
 def test_what_is_expected_follows_the_speeds(device: Device) -> None:
     """A pass and its taps; a program made for the kernel only where there is much to do."""
     large, small = (dict(chosen(dense(9, 9, 9), device, shape).forecast_ns) for shape in (SHAPE, (100, 100, 100)))
-    assert large["direct"] == pytest.approx(1 + 729 * 0.02)
-    assert small["direct"] == pytest.approx(1 + 729 * 0.05)
+    # A call costs 1 ms: 1 ns for each of a million voxels.
+    assert large["direct"] == pytest.approx(1e6 / 256**3 + 1 + 729 * 0.02)
+    assert small["direct"] == pytest.approx(1 + 1 + 729 * 0.05)
     product = dense(9, 9, 9, product=True)
     large_product, small_product = (dict(chosen(product, device, s).forecast_ns) for s in (SHAPE, (100, 100, 100)))
-    assert large_product["separable"] == pytest.approx(1.5 + 27 * 0.02)
-    assert small_product["separable"] == pytest.approx(3 * 1 + 27 * 0.05)
+    assert large_product["separable"] == pytest.approx(1e6 / 256**3 + 1.5 + 27 * 0.02)
+    # Faces are filled and weighed in calls of their own, but for those that rows begin and end with.
+    assert small_product["separable"] == pytest.approx((3 + 3 + 1) * 1 + 3 * 1 + 27 * 0.05)
+    # Boxes of 15 voxels: sums of 2, 4 and 8, three more to join them, and the weight.
+    box = Correlate(Stencil.correlate(np.ones((15, 15, 15))), (BoundaryMode.REFLECT,) * 3, method="auto")
+    large_box, small_box = (dict(chosen(box, device, s).forecast_ns) for s in (SHAPE, (100, 100, 100)))
+    assert large_box["separable"] == pytest.approx(1e6 / 256**3 + 1.5 + 3 * 7 * 0.02)
+    assert small_box["separable"] == pytest.approx((3 + 3 + 1) * 1 + 3 * 1 + 45 * 0.05)
     assert large["fft"] == pytest.approx(0.5 * (264 * 264 * 264 * 3 * np.log2(264)) / 256**3, rel=0.05)
+    flat, line = (dict(chosen(dense(*extents), device).forecast_ns)["fft"] for extents in ((1, 9, 9), (9, 1, 1)))
+    assert flat == pytest.approx(0.8 * (264 * 264 * 2 * np.log2(264)) / 256**2, rel=0.1)
+    assert line == pytest.approx(1.0 * 264 * np.log2(264) / 256, rel=0.1)
 
 
 def test_a_choice_depends_on_the_image_and_not_on_blocks(device: Device) -> None:
     """Images larger than what is transformed at a time are alike."""
-    assert chosen(dense(9, 9, 9), device, (512, 300, 4000)).forecast_ns == chosen(dense(9, 9, 9), device).forecast_ns
+    large, larger = (chosen(dense(9, 9, 9), device, shape) for shape in ((512, 300, 4000), (900, 700, 5000)))
+    assert large.name == larger.name
+    # But for the price of a call, which so many voxels share.
+    assert dict(large.forecast_ns) == pytest.approx(dict(larger.forecast_ns), abs=0.01)
 
 
 def test_little_work_is_done_directly_and_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,22 +171,58 @@ def test_separable_is_refused_where_it_is_not(device: Device) -> None:
 
 
 @pytest.mark.parametrize("name", ["numpy", "opencl"])
-def test_speeds_are_measured_once(name: str, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speeds_are_measured_once(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And kept on disk under the device's name; a figure that is missing there is measured again."""
     if not any(info.backend == name for info in convolume.list_devices()):
         pytest.skip(f"there is no {name} device here")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     info = convolume.choose_device(name).info
     device = open_device(info)
-    monkeypatch.delitem(device.__dict__, "speeds", raising=False)
+    monkeypatch.delitem(device.__dict__, "_own_speeds", raising=False)
+    monkeypatch.setattr(_method_speeds, "is_quiet", lambda _: True)
     speeds = device.speeds
-    assert speeds.pass_ns > 0
+    assert speeds.is_measured
+    assert speeds.call_ns > 0
     assert speeds.point_ns > 0
-    assert speeds.tap_ns >= 0
-    del device.__dict__["speeds"]
+    del device.__dict__["_own_speeds"]
     monkeypatch.setattr(type(device), "correlate", lambda *_: pytest.fail("measured twice"))
     assert astuple(device.speeds) == pytest.approx(astuple(speeds), rel=1e-3)
-    del device.__dict__["speeds"]
+    del device.__dict__["_own_speeds"]
+
+
+def test_what_is_measured_beside_others_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It serves the process that measured, and the next one measures again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_method_speeds, "_measured", lambda _: SPEEDS)
+    device = NumpyDevice(convolume.choose_device("numpy").info)
+    monkeypatch.setattr(_method_speeds, "is_quiet", lambda _: False)
+    assert _method_speeds.method_speeds(device) == SPEEDS
+    assert not list(tmp_path.rglob("*.json"))
+    monkeypatch.setattr(_method_speeds, "is_quiet", lambda _: True)
+    assert _method_speeds.method_speeds(device) == SPEEDS
+    assert list(tmp_path.rglob("methods.json"))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_a_thread_that_waits_for_its_processor_is_not_alone(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the time that it had of the processor."""
+    wall, used = iter((1.0, 2.0)), iter((0.0, share))
+    monkeypatch.setattr(_method_speeds, "perf_counter", lambda: next(wall))
+    monkeypatch.setattr(_method_speeds, "thread_time", lambda: next(used))
+    monkeypatch.setattr(_method_speeds, "_PROBED_BYTES", 1)
+    assert _method_speeds.is_quiet(1) == (share > 0.9)
+
+
+def test_while_programs_are_tried_nobody_waits(device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures that are like those of many processors serve, the choice says so, and nothing is kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(NumpyDevice, "is_tried", False)
+    monkeypatch.setattr(_method_speeds, "_measured", lambda _: pytest.fail("something was measured"))
+    fresh = NumpyDevice(device.info)
+    choice = chosen(dense(33, 33, 33), fresh)
+    assert choice.name == "fft"
+    assert choice.reason.endswith("ns a voxel, as on most processors")
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_memory_of_transforms_is_planned() -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 from threading import Lock
+from time import sleep
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from convolume.devices._held import Array, HeldVoxels, Voxels
-from convolume.devices._method_speeds import method_speeds, remembered_speeds
+from convolume.devices._method_speeds import USUAL_SPEEDS, method_speeds, remembered_speeds
 from convolume.devices._pass import Pass
 from convolume.layouts import host_threads
 from convolume.numerics import Precision
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from convolume.stencil import Stencil
 
 __all__ = ["Device", "HeldVoxels", "Pass", "Voxels"]
+
+# While somebody waits for trials.
+_LOOK_EVERY_S = 0.05
 
 
 class Device(ABC):
@@ -160,15 +164,32 @@ class Device(ABC):
         """Whether what this device compiles with is in the memory of this process; True where nothing is compiled."""
         return True
 
-    @cached_property
+    @property
     def speeds(self) -> MethodSpeeds:
-        """What the methods take here, measured in about a second when a device is first asked."""
+        """What the methods take here, measured in about a second when a device is first asked after its trials.
+
+        Until then figures of most processors serve, unless it was measured before.
+        """
+        return self._own_speeds if self.is_tried else self.known_speeds or USUAL_SPEEDS
+
+    @cached_property
+    def _own_speeds(self) -> MethodSpeeds:
         return method_speeds(self)
 
     @property
     def known_speeds(self) -> MethodSpeeds | None:
         """The same, where it was measured before; nothing is measured now."""
         return remembered_speeds(self)
+
+    @property
+    def is_tried(self) -> bool:
+        """Say whether it is known which programs serve here: nothing is timed before."""
+        return True
+
+    def wait_for_trials(self) -> None:
+        """Return when it is known which programs serve here, some seconds after a device was first met."""
+        while not self.is_tried:
+            sleep(_LOOK_EVERY_S)
 
     def prepared(self) -> Device:
         """Return this device, ready to make a program for every stencil at once, as it does where that pays."""

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["cache_folder", "recall", "remember"]
+__all__ = ["cache_folder", "programs_digest", "recall", "remember", "write_json"]
 
 Kind = Literal["footprints", "methods", "speeds", "variants"]
 
@@ -39,11 +39,21 @@ def remember(kind: Kind, device: str, driver: str, value: object) -> None:
     """Keep a value that JSON can hold; a folder that cannot be written is no error."""
     content = {"programs": programs_digest(), "devices": {**_read(kind), _key(device, driver): value}}
     with suppress(OSError, RuntimeError):
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".json", delete=False, encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-        Path(file.name).replace(folder / f"{kind}.json")
+        write_json(cache_folder() / f"{kind}.json", content)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a file at once: who reads it meanwhile finds the old one or the new one.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".json", delete=False, encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+    Path(file.name).replace(path)
 
 
 @cache

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["Pass"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Pass:
     """One correlation, with where what it reads stands: faces are filled by looking a place up, not by copies.
+
+    A pass equals itself alone: what a device makes for it is found again by it, and lives no longer.
 
     Parameters
     ----------

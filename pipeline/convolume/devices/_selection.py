@@ -47,6 +47,8 @@ _opened: dict[tuple[int, str, str], Device] = {}
 _retired: set[tuple[int, str, str]] = set()
 _opening = threading.Lock()
 _said: set[str] = set()
+# What was found for wishes in a process: drivers are loaded once, so that devices stay what they are.
+_chosen: dict[tuple[int, Wishes, str], DeviceChoice] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,13 @@ def choose_device(wishes: str | Sequence[str] | None = None) -> DeviceChoice:
     'numpy'
     """
     wanted, whence = _settled(wishes)
+    key = os.getpid(), wanted, whence
+    if key not in _chosen:
+        _chosen[key] = _found(wanted, whence)
+    return _chosen[key]
+
+
+def _found(wanted: Wishes, whence: str) -> DeviceChoice:
     infos = list_devices()
     for wish in wanted:
         found = _fastest_first(_matching(wish, infos))

@@ -7,8 +7,8 @@ bits. So blocks of any shape agree.
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from convolume.arrays import new_array
-from convolume.boundary import OUTSIDE, Runs, longest_run, positions_in, runs_length, source_indices
+from convolume.boundary import Runs, positions_in, runs_length, source_indices
 from convolume.devices import Pass
 from convolume.devices._transform import transform_tile
-from convolume.layouts import boxes, copy_voxels, row_axis
-from convolume.numerics import Precision
+from convolume.execution.filling import gather, parts_to_fill
+from convolume.execution.views import Cut, cut_of_lines, in_rows, moved, thin_axes_first, transposed
+from convolume.layouts import row_axis, rows_of
 from convolume.operations import Arithmetic, Correlate, Operation, Sequence, reach_of
 from convolume.regions import BlockGrid
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convolume.devices import Device, Voxels
+    from convolume.numerics import Precision
     from convolume.stencil import Stencil
 
 __all__ = ["Patch", "Work", "boxes_of", "evaluate", "fetched", "join"]
@@ -37,8 +39,9 @@ Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
 Box = tuple[tuple[int, int], ...]
 
-# Filled copies of about this size stay in a processor's cache until the device has read them.
-_TILE_VOXELS = 2**20
+# Of images up to these sizes places are kept for the next call, and with them what devices made of them; of larger ones
+# they are found in much less time than the voxels are weighed.
+_SMALL_VOXELS, _SHORT_AXIS = 2**21, 2**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,11 @@ def evaluate(
         The runs of `wanted` one after the other, in the work's dtype (booleans may still be bytes). It may be a view
         of the patch.
     """
+    voxels, is_filter = patch.voxels, isinstance(operation, Correlate) or operation != Sequence()
+    if is_filter and isinstance(voxels, np.ndarray) and (out is None or isinstance(out, np.ndarray)):
+        seen = _seen_otherwise(work, operation, voxels, patch.runs, wanted, out)
+        if seen is not None:
+            return seen
     if isinstance(operation, Correlate):
         return _correlate(work, operation, patch, wanted, out)
     if isinstance(operation, Sequence):
@@ -117,6 +125,45 @@ def fetched(voxels: Voxels, out: Array | None = None) -> Array:
     return voxels if isinstance(voxels, np.ndarray) else voxels.fetch(out)
 
 
+def _seen_otherwise(
+    work: Work, operation: Operation, voxels: Array, runs: tuple[Runs, ...], wanted: tuple[Runs, ...], out: Array | None
+) -> Array | None:
+    """Do an operation along other axes, where that gives better rows; None where it does not."""
+    order, cut = thin_axes_first(work.image_shape, operation), cut_of_lines(runs, wanted, operation)
+    if not order and not cut:
+        return None
+    if out is None:
+        out = new_array(tuple(map(runs_length, wanted)), work.step_dtype)
+    if order:
+        turned = Patch(voxels.transpose(order), moved(runs, order))
+        turned_work = replace(work, image_shape=moved(work.image_shape, order))
+        evaluate(turned_work, transposed(operation, order), turned, moved(wanted, order), out.transpose(order))
+    elif cut:
+        _evaluate_rows(work, operation, Patch(voxels, runs), wanted, cut, out)
+    return out
+
+
+def _evaluate_rows(
+    work: Work, operation: Operation, patch: Patch, wanted: tuple[Runs, ...], cut: Cut, out: Array
+) -> None:
+    """Do an operation on the rows that lines are cut into, and on what is left of them at both ends."""
+    *others, ((start, stop),) = wanted
+    for first, last in ((start, cut.first), (cut.stop, stop)):
+        if first < last:
+            part = out[..., first - start : last - start]
+            evaluate(work, operation, patch, (*others, ((first, last),)), part)
+    ((low, _),), reach = patch.runs[-1], cut.before + cut.after
+    lines = fetched(patch.voxels)[..., cut.first - cut.before - low :]
+    rows, row = ((0, cut.count),), ((0, cut.length + reach),)
+    evaluate(
+        replace(work, image_shape=(*work.image_shape[:-1], cut.count, cut.length + reach)),
+        in_rows(operation),
+        Patch(rows_of(lines, cut.count, cut.length, reach), (*patch.runs[:-1], rows, row)),
+        (*others, rows, ((cut.before, cut.before + cut.length),)),
+        rows_of(out[..., cut.first - start :], cut.count, cut.length),
+    )
+
+
 def _walk_axes(
     work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...], out: Voxels | None
 ) -> Voxels | None:
@@ -134,35 +181,56 @@ def _walk_axes(
     if out.dtype != work.dtype:
         return None
     for place, box in boxes_of(wanted):
-        passes = _passes(work, dict(zip(axes, steps, strict=True)), patch, box)
+        passes = _Steps(tuple(steps), tuple(axes), work.image_shape, patch.runs, box).passes()
         if not work.device.correlate_passes(patch.voxels, passes, out[place], work.precision):
             return None
     return out
 
 
-def _passes(work: Work, step_of: dict[int, Correlate], patch: Patch, box: Box) -> list[Pass]:
-    """Return one pass an axis; before its own an axis is whole, after it the box."""
-    places = [
-        np.arange(runs_length(runs)) if axis in step_of else positions_in(runs, np.arange(*box[axis]))
-        for axis, runs in enumerate(patch.runs)
-    ]
-    passes = []
-    for axis, step in step_of.items():
-        places[axis] = _places(work, step, patch, box)[axis]
-        passes.append(Pass(step.stencil, tuple(places), step.cval))
-        places = [np.arange(extent) for extent in passes[-1].out_shape]
-    return passes
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Correlations one after the other, each along the axis beside it, or one along all; and where they are done."""
+
+    steps: tuple[Correlate, ...]
+    axes: tuple[int, ...]
+    image_shape: tuple[int, ...]
+    runs: tuple[Runs, ...]
+    box: Box
+
+    def passes(self) -> tuple[Pass, ...]:
+        """Return what a device is told: for small images the same passes where they are asked for again."""
+        is_small = prod(self.image_shape) <= _SMALL_VOXELS and max(self.image_shape) <= _SHORT_AXIS
+        return _kept_passes(self) if is_small else self.make()
+
+    def make(self) -> tuple[Pass, ...]:
+        """Return one pass a step; before its own an axis is whole, after it the box."""
+        if not self.axes:
+            (step,) = self.steps
+            return (Pass(step.stencil, tuple(self._places(step, axis) for axis in range(len(self.runs))), step.cval),)
+        places = [
+            np.arange(runs_length(runs)) if axis in self.axes else positions_in(runs, np.arange(*self.box[axis]))
+            for axis, runs in enumerate(self.runs)
+        ]
+        passes = []
+        for axis, step in zip(self.axes, self.steps, strict=True):
+            places[axis] = self._places(step, axis)
+            passes.append(Pass(step.stencil, tuple(places), step.cval))
+            places = [np.arange(extent) for extent in passes[-1].out_shape]
+        return tuple(passes)
+
+    def _places(self, step: Correlate, axis: int) -> Indices:
+        """Return where what a step reads to give the box stands in the patch."""
+        (start, stop), halo = self.box[axis], step.stencil.halo
+        before, after = halo.before[axis], halo.after[axis]
+        if before == after == 0:
+            return positions_in(self.runs[axis], np.arange(start, stop))
+        read = source_indices(start - before, stop + after, self.image_shape[axis], step.modes[axis])
+        return positions_in(self.runs[axis], read)
 
 
-def _places(work: Work, step: Correlate, patch: Patch, box: Box) -> tuple[Indices, ...]:
-    """Return where what a step reads to give a box stands in the patch, axis by axis."""
-    halo = step.stencil.halo
-    return tuple(
-        positions_in(runs, source_indices(a - before, b + after, length, mode) if before + after else np.arange(a, b))
-        for runs, (a, b), before, after, length, mode in zip(
-            patch.runs, box, halo.before, halo.after, work.image_shape, step.modes, strict=True
-        )
-    )
+@lru_cache(maxsize=64)
+def _kept_passes(steps: _Steps) -> tuple[Pass, ...]:
+    return steps.make()
 
 
 def _evaluate_sequence(work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...]) -> Voxels:
@@ -231,18 +299,18 @@ def boxes_of(wanted: tuple[Runs, ...]) -> Iterator[tuple[tuple[slice, ...], Box]
 
 def _correlate_box(work: Work, operation: Correlate, patch: Patch, box: Box, out: Voxels) -> None:
     """Weigh one box: where nothing is to be filled on the patch itself, else on filled copies."""
-    stencil = operation.stencil
-    places = _places(work, operation, patch, box)
+    stencil, voxels = operation.stencil, patch.voxels
+    (step,) = _Steps((operation,), (), work.image_shape, patch.runs, box).passes()
+    places = step.places
     if operation.method == "fft":
         _transform_box(work, operation, patch, places, out)
         return
-    voxels, step = patch.voxels, Pass(stencil, places, operation.cval)
     is_done = work.device.correlate_passes(voxels, [step], out, work.precision)
     if is_done or not (isinstance(voxels, np.ndarray) and isinstance(out, np.ndarray)):
         return
-    for part in _parts(places, [extent - 1 for extent in stencil.shape], out.shape):
+    for part in parts_to_fill(places, [extent - 1 for extent in stencil.shape], out.shape):
         axis = row_axis(out[part].shape)
-        padded = _gather(voxels, _needed(places, part, stencil), operation.cval, work.precision, axis)
+        padded = gather(voxels, _needed(places, part, stencil), operation.cval, work.precision, axis)
         work.device.correlate(padded, stencil, out[part], work.precision)
 
 
@@ -258,7 +326,7 @@ def _transform_box(work: Work, operation: Correlate, patch: Patch, places: tuple
 
         def read(part: tuple[slice, ...], needed: list[Indices] = needed) -> Array:
             chosen = [place[of_axis] for place, of_axis in zip(needed, part, strict=True)]
-            return _gather(voxels, chosen, operation.cval, work.precision)
+            return gather(voxels, chosen, operation.cval, work.precision)
 
         work.device.correlate_by_transform(read, stencil, result[tile.slices], work.precision)
     if result is not out:
@@ -270,125 +338,6 @@ def _needed(places: tuple[Indices, ...], part: tuple[slice, ...], stencil: Stenc
     return [p[s.start : s.stop + extent - 1] for p, s, extent in zip(places, part, stencil.shape, strict=True)]
 
 
-def _parts(places: tuple[Indices, ...], margins: list[int], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Yield the parts in which an output is computed.
-
-    Where only leading axes are filled, these are slabs at the faces, and the inner box, which is not copied. Where rows
-    are filled at their ends, every row is copied in any case: then the parts are tiles whose copies stay in the cache.
-    """
-    inner = [_longest_stretch(place, margin) for place, margin in zip(places, margins, strict=True)]
-    low, high = inner[-1]
-    if high - low == shape[-1] and all(low < high for low, high in inner):
-        yield from _inner_box_and_slabs(inner, shape)
-    else:
-        yield from boxes(shape, _TILE_VOXELS, whole=len(shape) - 1)
-
-
-def _longest_stretch(places: Indices, margin: int) -> tuple[int, int]:
-    """Return the longest interval of outputs whose voxels stand side by side in the patch; (0, 0) if there is none."""
-    low, high = longest_run(places)
-    return (0, 0) if high - margin <= low else (low, high - margin)
-
-
-def _inner_box_and_slabs(inner: list[tuple[int, int]], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    for axis, (low, high) in enumerate(inner):
-        before = tuple(slice(a, b) for a, b in inner[:axis])
-        after = tuple(slice(0, n) for n in shape[axis + 1 :])
-        for start, stop in ((0, low), (high, shape[axis])):
-            if start < stop:
-                yield (*before, slice(start, stop), *after)
-    yield tuple(slice(low, high) for low, high in inner)
-
-
 def _room(voxels: Voxels, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Voxels:
     """Return new voxels where others are."""
     return new_array(shape, dtype) if isinstance(voxels, np.ndarray) else voxels.room(shape, dtype)
-
-
-class _Scratch(threading.local):
-    """Memory of each thread that is used again: fresh memory costs more than the copy that fills it."""
-
-    memory: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
-
-    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int) -> Array:
-        """Return an array whose voxels lie side by side along an axis."""
-        size_bytes = prod(shape) * dtype.itemsize
-        if size_bytes > self.memory.nbytes:
-            self.memory = np.empty(size_bytes, np.uint8)
-        laid = (*shape[:axis], *shape[axis + 1 :], shape[axis])
-        return np.moveaxis(self.memory[:size_bytes].view(dtype).reshape(laid), -1, axis)
-
-
-_scratch = _Scratch()
-
-
-def _gather(
-    voxels: Array,
-    places: list[Indices],
-    cval: float = 0.0,
-    precision: Precision = Precision.SINGLE,
-    axis: int | None = None,
-) -> Array:
-    """Return the voxels at `places`: a view where they stand side by side on every axis, else a copy in scratch memory.
-
-    The copy lasts until this thread gathers again; its rows lie along `axis`, the last if none is named.
-    """
-    pieces = [_pieces(place) for place in places]
-    outside = [place == OUTSIDE for place in places]
-    has_outside = any(axis.any() for axis in outside)
-    if not has_outside and all(len(axis) == 1 and isinstance(axis[0][1], slice) for axis in pieces):
-        return voxels[tuple(axis[0][1] for axis in pieces)]
-    dtype = _dtype_that_holds(cval, voxels.dtype, precision) if has_outside else voxels.dtype
-    rows = voxels.ndim - 1 if axis is None else axis
-    result = _scratch.array(tuple(len(place) for place in places), dtype, rows)
-    for piece in product(*pieces):
-        copy_voxels(result[tuple(target for target, _ in piece)], _taken(voxels, [source for _, source in piece]))
-    for place, hidden in enumerate(outside):
-        if hidden.any():
-            result[(slice(None),) * place + (hidden,)] = cval
-    return result
-
-
-def _pieces(places: Indices) -> list[tuple[slice, slice | Indices]]:
-    """Cut the places of one axis into what lies before, in and after their longest run: targets and sources."""
-    low, high = longest_run(places)
-    pieces: list[tuple[slice, slice | Indices]] = []
-    for start, stop in ((0, low), (low, high), (high, len(places))):
-        if start < stop:
-            pieces.append((slice(start, stop), _as_slice(np.maximum(places[start:stop], 0))))
-    return pieces
-
-
-def _as_slice(places: Indices) -> slice | Indices:
-    """Return places as a slice where they go up or down one by one: NumPy need not copy what it takes by a slice.
-
-    Examples
-    --------
-    >>> _as_slice(np.array([2, 1, 0])), _as_slice(np.array([4, 5])), _as_slice(np.array([1, 0, 0, 1]))
-    (slice(2, None, -1), slice(4, 6, 1), array([1, 0, 0, 1]))
-    """
-    first, last = int(places[0]), int(places[-1])
-    step = -1 if last < first else 1
-    if np.any(np.diff(places) != step):
-        return places
-    stop = last + step
-    return slice(first, None if stop < 0 else stop, step)
-
-
-def _taken(voxels: Array, sources: list[slice | Indices]) -> Array:
-    """Return a box of an array; slices first, so that little is left to take one by one."""
-    voxels = voxels[tuple(source if isinstance(source, slice) else slice(None) for source in sources)]
-    for axis, source in enumerate(sources):
-        if not isinstance(source, slice):
-            # Not np.take: it would copy the whole of a view first.
-            voxels = voxels[(slice(None),) * axis + (source,)]
-    return voxels
-
-
-def _dtype_that_holds(value: float, dtype: np.dtype[Any], precision: Precision) -> np.dtype[Any]:
-    """Return `dtype`, or that of the sums where `value` is no voxel of that kind: scipy does not cast cval."""
-    with np.errstate(all="ignore"):
-        cast = float(np.asarray(value).astype(dtype))
-    if cast == value or (dtype.kind == "f" and np.isnan(value)):
-        return dtype
-    return np.dtype(np.float32 if precision is Precision.SINGLE else np.float64)

@@ -53,8 +53,8 @@ _MODULES = (
     "convolume.execution.windows",
     "convolume.execution.pyramid",
 )
-# PoCL would take its programs from disk: a worker must have room for the compiler, too.
-_COMPILING = {"POCL_KERNEL_CACHE": "0"}
+# PoCL would take its programs from disk: a worker must have room for the compiler, too. Here it may die, too.
+_COMPILING = {"POCL_KERNEL_CACHE": "0", "CONVOLUME_TRUST_COMPILER": "1"}
 
 
 _watched: list[tuple[str, ...]] = []

@@ -116,12 +116,14 @@ def _chosen(step: Correlate, shape: tuple[int, ...], device: Device, precision: 
         return MethodChoice(kernel, "direct", "integer results are exact")
     if step.stencil.tap_count * prod(shape) < _FEWEST_SUMS:
         return MethodChoice(kernel, "direct", "there is too little to do for a choice to matter")
-    forecast = _forecast_ns(step, shape, device)
+    speeds = device.speeds
+    forecast = _forecast_ns(step, shape, device, speeds)
     name = min(forecast, key=forecast.__getitem__)
-    rejected = [(other, _expected(taken)) for other, taken in forecast.items() if other != name]
+    expected = {method: _expected(taken, speeds) for method, taken in forecast.items()}
+    rejected = [(other, reason) for other, reason in expected.items() if other != name]
     if axis_by_axis(step) is None:
         rejected.append(("separable", _why_not_separable(step)))
-    return MethodChoice(kernel, name, _expected(forecast[name]), tuple(rejected), tuple(forecast.items()))
+    return MethodChoice(kernel, name, expected[name], tuple(rejected), tuple(forecast.items()))
 
 
 def _done_by(method: Method, step: Correlate) -> Operation:
@@ -134,8 +136,8 @@ def _done_by(method: Method, step: Correlate) -> Operation:
 def step_ns(step: Correlate, voxels: int, speeds: MethodSpeeds, *, prepares: bool) -> float:
     """Return what a settled correlation is expected to take for so many voxels, in nanoseconds."""
     if step.method == "fft":
-        return voxels * _transform_ns(step, (_NOMINAL_EXTENT,) * step.stencil.ndim, speeds)
-    return voxels * _direct_ns(step, speeds, prepares=prepares)
+        return _transform_ns(step, (_NOMINAL_EXTENT,) * step.stencil.ndim, voxels, speeds)
+    return _direct_ns(step, voxels, speeds, prepares=prepares)
 
 
 def walk_ns(passes: Sequence, voxels: int, speeds: MethodSpeeds) -> float | None:
@@ -144,47 +146,68 @@ def walk_ns(passes: Sequence, voxels: int, speeds: MethodSpeeds) -> float | None
     axes = [axis for step in steps for axis, extent in enumerate(step.stencil.shape) if extent > 1]
     if not 1 < len(steps) == len(passes.operations) == len(axes) == len(set(axes)):
         return None
-    return voxels * _walk_ns(passes, speeds)
+    return _walk_ns(passes, voxels, speeds)
 
 
-def _forecast_ns(step: Correlate, shape: tuple[int, ...], device: Device) -> dict[Method, float]:
+def _forecast_ns(step: Correlate, shape: tuple[int, ...], device: Device, speeds: MethodSpeeds) -> dict[Method, float]:
     """Return what each method that fits is expected to take, in nanoseconds a voxel."""
-    speeds, voxels = device.speeds, prod(shape)
-    direct_ns = _direct_ns(step, speeds, prepares=device.prepares([step.stencil], voxels))
-    forecast: dict[Method, float] = {"direct": direct_ns}
+    voxels = prod(shape)
+    direct_ns = _direct_ns(step, voxels, speeds, prepares=device.prepares([step.stencil], voxels))
+    taken_ns: dict[Method, float] = {"direct": direct_ns}
     passes = axis_by_axis(step)
     if passes is not None and len(passes.operations) > 1:
-        forecast["separable"] = _separable_ns(passes, voxels, device)
-    forecast["fft"] = _transform_ns(step, shape, speeds)
-    return forecast
+        prepares = device.prepares([one.stencil for one in correlations(passes)], voxels)
+        taken_ns["separable"] = _separable_ns(passes, voxels, speeds, prepares=prepares)
+    taken_ns["fft"] = _transform_ns(step, shape, voxels, speeds)
+    return {method: taken / voxels for method, taken in taken_ns.items()}
 
 
-def _direct_ns(step: Correlate, speeds: MethodSpeeds, *, prepares: bool) -> float:
-    return speeds.pass_ns + (speeds.special_tap_ns if prepares else speeds.tap_ns) * step.stencil.tap_count
+def _direct_ns(step: Correlate, voxels: int, speeds: MethodSpeeds, *, prepares: bool) -> float:
+    if prepares:
+        return speeds.call_ns + voxels * (speeds.pass_ns + _sums(step) * speeds.special_tap_ns)
+    return _calls(step) * speeds.call_ns + voxels * (speeds.pass_ns + step.stencil.tap_count * speeds.tap_ns)
 
 
-def _transform_ns(step: Correlate, shape: tuple[int, ...], speeds: MethodSpeeds) -> float:
+def _separable_ns(passes: Sequence, voxels: int, speeds: MethodSpeeds, *, prepares: bool) -> float:
+    if prepares:
+        return _walk_ns(passes, voxels, speeds)
+    return sum(_direct_ns(step, voxels, speeds, prepares=False) for step in correlations(passes))
+
+
+def _walk_ns(passes: Sequence, voxels: int, speeds: MethodSpeeds) -> float:
+    sums = sum(map(_sums, correlations(passes)))
+    return speeds.call_ns + voxels * (speeds.walk_ns + sums * speeds.special_tap_ns)
+
+
+def _transform_ns(step: Correlate, shape: tuple[int, ...], voxels: int, speeds: MethodSpeeds) -> float:
     tile = transform_tile(tuple(min(n, _NOMINAL_EXTENT) for n in shape), step.stencil.shape)
-    return speeds.point_ns * Transform(tile, step.stencil.shape).work / prod(tile)
+    transform = Transform(tile, step.stencil.shape)
+    point_ns = (speeds.line_point_ns, speeds.plane_point_ns, speeds.point_ns)[min(len(transform.axes), 3) - 1]
+    return speeds.transform_call_ns + voxels * point_ns * transform.work / prod(tile)
 
 
-def _separable_ns(passes: Sequence, voxels: int, device: Device) -> float:
-    stencils = [step.stencil for step in correlations(passes)]
-    if device.prepares(stencils, voxels):
-        return _walk_ns(passes, device.speeds)
-    return len(stencils) * device.speeds.pass_ns + device.speeds.tap_ns * _taps(passes)
+def _sums(step: Correlate) -> int:
+    """Return how many sums a voxel takes in a program that is made for a stencil: one a tap; boxes go by halves.
+
+    A box of n voxels is made of sums of 1, 2, 4 … voxels, by one addition each, and of those that n is made of.
+    """
+    size = step.stencil.size
+    is_box = step.stencil.adds_by_halves(exact=False)
+    return size.bit_length() + size.bit_count() - 1 if is_box else step.stencil.tap_count
 
 
-def _walk_ns(passes: Sequence, speeds: MethodSpeeds) -> float:
-    return speeds.walk_ns + _taps(passes) * speeds.special_tap_ns
+def _calls(step: Correlate) -> int:
+    """Return how often the program for any kernel is called: for the inside of an image, and for each filled face.
+
+    Rows that are filled at their ends are copied as a whole, and weighed in one call.
+    """
+    extents = step.stencil.shape
+    return 1 if extents[-1] > 1 else 1 + 2 * sum(extent > 1 for extent in extents)
 
 
-def _taps(passes: Sequence) -> int:
-    return sum(step.stencil.tap_count for step in correlations(passes))
-
-
-def _expected(taken_ns: float) -> str:
-    return f"about {taken_ns:.3g} ns a voxel, by what was measured on the device"
+def _expected(taken_ns: float, speeds: MethodSpeeds) -> str:
+    by = "by what was measured on the device" if speeds.is_measured else "as on most processors"
+    return f"about {taken_ns:.3g} ns a voxel, {by}"
 
 
 def _why_not_separable(step: Correlate) -> str:

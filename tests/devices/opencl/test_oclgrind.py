@@ -52,6 +52,8 @@ cases = [
     (Combine("subtract", (correlate(cross), Sequence())), Precision.SINGLE, np.float32),
     *((make(mode), Precision.SINGLE, np.float32)
       for make in (passes, boxes) for mode in ("reflect", "wrap", "constant")),
+    *((correlate(line, (axis,), -1, mode), Precision.SINGLE, np.float32)
+      for line in ([1, -2, 3], range(1, 10)) for axis in range(3) for mode in ("reflect", "constant")),
 ]
 info = next(info for info in available() if info.platform == "Oclgrind")
 numpy_device = open_device(numpy_available()[0])

@@ -43,9 +43,9 @@ def weights(draw: st.DrawFn) -> list[float]:
 
 @st.composite
 def chains(draw: st.DrawFn, ndim: int) -> Sequence:
-    """Draw passes over two axes or three, first to last or not, each with faces of its own."""
+    """Draw passes over one axis to three, first to last or not, each with faces of its own."""
     axes = draw(st.permutations(range(max(ndim - 3, 0), ndim)))
-    axes = axes[: draw(st.integers(2, 3))]
+    axes = axes[: draw(st.sampled_from([1, 2, 2, 3, 3]))]
     if draw(st.integers(0, 3)):
         axes = sorted(axes)
     steps = []
@@ -132,7 +132,6 @@ def test_the_usual_filters_are_served(
 @pytest.mark.parametrize(("ring_bytes", "is_served"), [(100_000, True), (20_000, False)])
 @pytest.mark.parametrize("sigma", [1.5, (1.5, 1.5, 0)])
 def test_long_rows_are_cut_into_tiles(
-    serving: Serving,
     stepwise: Stepwise,
     monkeypatch: pytest.MonkeyPatch,
     sigma: Any,
@@ -144,9 +143,9 @@ def test_long_rows_are_cut_into_tiles(
     operation = make_filter("gaussian", sigma=sigma).operation(context_of(3))
     assert isinstance(operation, Sequence)
     image = np.random.default_rng(1).normal(size=(9, 10, 333)).astype(np.float32)
-    before = serving.served
+    serving = Serving(available()[0], specialise_from=0)
     actual = filter_array(image, operation, serving, Precision.SINGLE, np.float32)
-    assert serving.served - before == (1 if is_served else len(operation.operations))
+    assert serving.served == (1 if is_served else len(operation.operations))
     assert actual.tobytes() == filter_array(image, operation, stepwise, Precision.SINGLE, np.float32).tobytes()
 
 

@@ -47,7 +47,7 @@ def open_device(info: DeviceInfo) -> Device:
     DeviceError
         This process has no such device.
     """
-    device: Device = _part("_device").OpenCLDevice(info)
+    device: Device = _part("_device").OpenCLDevice(info, guard=_part("_guard").guard_of)
     return device
 
 
@@ -112,7 +112,7 @@ def rendered_source(
     str
         The specialised program where there is one for this shape, else the generic one.
     """
-    device = _part("_device").OpenCLDevice(info)
+    device = _part("_device").OpenCLDevice(info, guard=_part("_guard").guard_of)
     source: str = device.source_for(stencil, tuple(shape), dtypes, precision)
     return source
 

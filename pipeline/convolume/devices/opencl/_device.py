@@ -18,7 +18,10 @@ from convolume.devices.opencl import _memory
 from convolume.devices.opencl._anywhere import anywhere_job
 from convolume.devices.opencl._arrangement import generic_arguments, generic_job
 from convolume.devices.opencl._box import box_walks
+from convolume.devices.opencl._guard import Guard, Template
 from convolume.devices.opencl._jobs import Numbers, Traits, render
+from convolume.devices.opencl._means import mean_numbers
+from convolume.devices.opencl._prepared import PreparedCalls
 from convolume.devices.opencl._programs import has_compiled
 from convolume.devices.opencl._resident import Resident, Terms
 from convolume.devices.opencl._state import Launch, State
@@ -66,6 +69,9 @@ class OpenCLDevice(Device):
         Multiply-adds done, for each one that is unrolled, from which a stencil gets a program of its own.
     variants : Variants, optional
         The shapes of programs; those that were found the fastest, unless told otherwise.
+    guard : type of Guard, optional
+        What says which programs may be compiled, made of the device's description and traits; all, unless told
+        otherwise.
 
     Raises
     ------
@@ -74,12 +80,17 @@ class OpenCLDevice(Device):
     """
 
     def __init__(
-        self, info: DeviceInfo, specialise_from: int = SPECIALISE_FROM, variants: Variants | None = None
+        self,
+        info: DeviceInfo,
+        specialise_from: int = SPECIALISE_FROM,
+        variants: Variants | None = None,
+        guard: Callable[[DeviceInfo, Traits], Guard] = Guard,
     ) -> None:
         self.info = info
-        self._specialise_from, self._variants = specialise_from, variants
+        self._specialise_from, self._variants, self._guarded_by = specialise_from, variants, guard
         self._state: State | None = None
         self._open = threading.Lock()
+        self._prepared = PreparedCalls()
 
     def correlate(self, padded: Array, stencil: Stencil, out: Array, precision: Precision) -> None:
         """Write the valid correlation of `padded` to `out`; see `convolume.devices.Device.correlate`."""
@@ -112,9 +123,13 @@ class OpenCLDevice(Device):
         if isinstance(voxels, HeldVoxels) or isinstance(out, HeldVoxels):
             message = f"{self.info.name}: voxels and result are held by different devices"
             raise DeviceError(message)
-        if self._opened().traits.on_cpu:
-            return self._correlate_there(voxels, passes, out, precision)
-        return self._weigh_uploaded(voxels, passes, out, precision)
+        state = self._opened()
+        if not state.traits.on_cpu:
+            return self._weigh_uploaded(voxels, passes, out, precision)
+        launches = self._prepared.launches(passes, voxels, out, precision)
+        for launch in launches:
+            state.run(launch)
+        return bool(launches) or self._correlate_there(voxels, passes, out, precision)
 
     def correlate_by_transform(
         self, read: Callable[[tuple[slice, ...]], Array], stencil: Stencil, out: Array, precision: Precision
@@ -161,7 +176,7 @@ class OpenCLDevice(Device):
         return 0 < largest_bytes <= state.max_allocation_bytes and voxels.dtype.kind != "c"
 
     def _correlate_there(self, voxels: Array, passes: Sequence[Pass], out: Array, precision: Precision) -> bool:
-        """Do a pass in strips, several in one walk, where they fit."""
+        """Do a pass in strips, those along one axis each in one walk, where they fit."""
         if out.size == 0 or "c" in {voxels.dtype.kind, out.dtype.kind} or row_axis(out.shape) < out.ndim - 1:
             return False
         numbers = self._numbers(voxels.dtype, out.dtype, precision)
@@ -172,20 +187,25 @@ class OpenCLDevice(Device):
         # What passes between two steps is read by the next as if it were an image.
         is_alike = numbers.target == out.dtype.name and working_dtype(out.dtype, precision).name == numbers.sum
         launches: list[Launch] = []
-        if len(passes) == 1:
-            launches = self._strips(state, passes[0], source, target, numbers)
-        elif is_alike:
+        if is_alike:
             launches = self._walks(state, passes, source, target, numbers)
+        if not launches and len(passes) == 1:
+            launches = self._strips(state, passes[0], source, target, numbers)
         if is_alike and not launches:
             launches = self._boxes(state, passes, source, target, numbers)
+        if isinstance(state.memory, _memory.HostPointers):
+            launches = self._prepared.keep(passes, voxels, out, precision, launches)
         for launch in launches:
             state.run(launch)
         _memory.deliver(target, out)
         return bool(launches)
 
     def _strips(self, state: State, step: Pass, source: Array, target: Array, numbers: Numbers) -> list[Launch]:
-        variant = state.variants.best(step.stencil, numbers)
-        job = strip_job(step, source, target, numbers, state.traits, variant)
+        traits = state.guard.allowed("strip", numbers)
+        if traits is None:
+            return []
+        variant = state.variants.best(step.stencil, numbers, traits)
+        job = strip_job(step, source, target, numbers, traits, variant)
         sums = step.stencil.tap_count * target.size
         if job is None or not state.pays(job, sums, self._specialise_from * job.unrolled_sums):
             return []
@@ -195,9 +215,13 @@ class OpenCLDevice(Device):
     def _walks(
         self, state: State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
     ) -> list[Launch]:
-        walks = walks_of(source, passes, target, numbers, (state.traits, state.local_bytes))
-        saved = target.size * len(passes) * SUMS_SAVED_A_PASS
-        if not walks or not state.pays(walks[0].job, saved, self._specialise_from * walks[0].job.unrolled_sums):
+        traits = state.guard.allowed("walk", numbers)
+        if traits is None:
+            return []
+        walks = walks_of(source, passes, target, numbers, (traits, state.local_bytes))
+        taps = sum(step.stencil.tap_count for step in passes)
+        sums = target.size * (taps + (len(passes) - 1) * SUMS_SAVED_A_PASS)
+        if not walks or not state.pays(walks[0].job, sums, self._specialise_from * walks[0].job.unrolled_sums):
             return []
         units = self.info.compute_units
         return [Launch(walk.job, walk.voxels, walk.out, partial(walk.arguments, compute_units=units)) for walk in walks]
@@ -205,7 +229,10 @@ class OpenCLDevice(Device):
     def _boxes(
         self, state: State, passes: Sequence[Pass], source: Array, target: Array, numbers: Numbers
     ) -> list[Launch]:
-        walks = box_walks(source, passes, target, numbers, (state.traits, state.local_bytes), state.room)
+        traits = state.guard.allowed("box", mean_numbers(passes, numbers) or numbers)
+        if traits is None:
+            return []
+        walks = box_walks(source, passes, target, numbers, (traits, state.local_bytes), state.room)
         saved = target.size * len(passes) * SUMS_SAVED_A_PASS
         to_compile = sum(job.unrolled_sums for job in {walk.job for walk in walks})
         if not walks or not state.pays(walks[0].job, saved, self._specialise_from * to_compile):
@@ -220,16 +247,28 @@ class OpenCLDevice(Device):
 
     def prepared(self) -> OpenCLDevice:
         """Return this device, with a program for every stencil at once."""
-        return OpenCLDevice(self.info, specialise_from=0)
+        return OpenCLDevice(self.info, 0, self._variants, self._guarded_by)
+
+    @property
+    def is_tried(self) -> bool:
+        """Say whether it is known which programs its compiler survives."""
+        return self.guard.is_settled
+
+    @property
+    def guard(self) -> Guard:
+        """What says which programs may be compiled in this process."""
+        return self._opened().guard
 
     def prepares(self, stencils: Sequence[Stencil], voxels: int) -> bool:
         """Say whether so many voxels of output are reason enough for a program that is made for these passes."""
-        if len(stencils) > 1 or stencils[0].adds_by_halves(exact=False):
-            return CALLS_COUNTED_ON * voxels >= WALKED_VOXELS
-        (stencil,) = stencils
         numbers = Numbers("float32", "float32", "float32", exact=False)
         state = self._opened()
-        job = _special_job(stencil, (*[MANY_ROWS] * (stencil.ndim - 1), WIDE), numbers, state.traits, state.variants)
+        family = _family_of(stencils)
+        traits = state.guard.expected(family, numbers)
+        if traits is None or family != "strip":
+            return traits is not None and CALLS_COUNTED_ON * voxels >= WALKED_VOXELS
+        (stencil,) = stencils
+        job = _special_job(stencil, (*[MANY_ROWS] * (stencil.ndim - 1), WIDE), numbers, traits, state.variants)
         sums = CALLS_COUNTED_ON * stencil.tap_count * voxels
         return job is not None and sums >= self._specialise_from * job.unrolled_sums
 
@@ -248,8 +287,9 @@ class OpenCLDevice(Device):
             step = _as_it_lies(stencil, source)
             tile = tile_of(source, [step], np.empty(shape, dtypes[1]), numbers, state.limits)
             return render(tile.job if tile else anywhere_job(step, numbers))
-        special = _special_job(stencil, shape, numbers, state.traits, state.variants)
-        return render(special or generic_job(stencil, numbers, state.traits))
+        traits = state.guard.expected("strip", numbers)
+        special = _special_job(stencil, shape, numbers, traits, state.variants) if traits else None
+        return render(special or generic_job(stencil, numbers, state.guard.generic(numbers)))
 
     def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
         expected = stencil.halo.inner(padded.shape) if stencil.ndim == padded.ndim else None
@@ -294,15 +334,22 @@ class OpenCLDevice(Device):
             self._correlate_parts(part, stencil, target[(*before, slice(first, stop))], numbers)
 
     def _generic(self, state: State, stencil: Stencil, source: Array, target: Array, numbers: Numbers) -> Launch:
-        job = generic_job(stencil, numbers, state.traits)
+        job = generic_job(stencil, numbers, state.guard.generic(numbers))
         return Launch(job, source, target, partial(generic_arguments, stencil=stencil, job=job))
 
     def _opened(self) -> State:
         # A context does not survive a fork: a child asks anew, and is refused where it would hang.
         with self._open:
             if self._state is None or self._state.process != os.getpid():
-                self._state = State(self.info, self._variants)
+                self._state = State(self.info, self._variants, self._guarded_by)
             return self._state
+
+
+def _family_of(stencils: Sequence[Stencil]) -> Template:
+    """Return the family of the program that is made for passes."""
+    if all(stencil.adds_by_halves(exact=False) for stencil in stencils):
+        return "box"
+    return "walk" if len(stencils) > 1 else "strip"
 
 
 def _special_job(
@@ -310,7 +357,9 @@ def _special_job(
 ) -> StripJob | None:
     """Return the job of the program that is made for a stencil and outputs of this shape, where there is one."""
     source, out = np.empty(stencil.halo.outer(shape), numbers.source), np.empty(shape, numbers.target)
-    return strip_job(_as_it_lies(stencil, source), source, out, numbers, traits, variants.best(stencil, numbers))
+    return strip_job(
+        _as_it_lies(stencil, source), source, out, numbers, traits, variants.best(stencil, numbers, traits)
+    )
 
 
 def _as_it_lies(stencil: Stencil, padded: Array) -> Pass:

@@ -43,6 +43,11 @@ class Line:
             axis, stencil.weights.ravel(), step.places[axis], step.cval, stencil.adds_by_halves(exact=numbers.exact)
         )
 
+    @classmethod
+    def of_nothing(cls, axis: int, extent: int) -> Self:
+        """Return a pass that leaves voxels as they are, where rows are read for another."""
+        return cls(axis, np.ones(1), np.arange(extent), 0.0, by_halves=False)
+
 
 @dataclass(frozen=True)
 class Row:

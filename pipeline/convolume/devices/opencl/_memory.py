@@ -67,6 +67,8 @@ def deliver(result: Array, out: Array, *, by_lines: bool = False) -> None:
 
 def memory_span(array: Array) -> Array:
     """Return the memory from the first voxel of `array` to its last as a flat view, gaps included."""
+    if array.flags.c_contiguous:
+        return array.reshape(-1)
     length = span_bytes(array) // array.itemsize
     return np.lib.stride_tricks.as_strided(array, (length,), (array.itemsize,))
 

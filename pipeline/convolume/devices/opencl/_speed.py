@@ -10,6 +10,7 @@ import numpy as np
 from convolume.devices._cache import remember
 from convolume.devices.opencl._device import OpenCLDevice
 from convolume.devices.opencl._discovery import remembered_speed_gflops
+from convolume.devices.opencl._guard import guard_of
 from convolume.errors import DeviceError
 from convolume.numerics import Precision
 from convolume.stencil import Stencil
@@ -28,10 +29,12 @@ def speed_gflops(info: DeviceInfo) -> float:
     if known:
         return known
     try:
-        speed = _measure(OpenCLDevice(info))
+        device = OpenCLDevice(info, guard=guard_of)
+        is_tried, speed = device.is_tried, _measure(device)
     except DeviceError:
         return 0.0
-    remember("speeds", info.name, info.driver, round(speed, 3))
+    if is_tried:
+        remember("speeds", info.name, info.driver, round(speed, 3))
     return speed
 
 

@@ -15,6 +15,7 @@ import pyopencl as cl
 from convolume.arrays import new_array
 from convolume.devices.opencl import _memory
 from convolume.devices.opencl._discovery import find, shares_memory, takes_system_pointers, traits_of
+from convolume.devices.opencl._guard import Guard
 from convolume.devices.opencl._programs import Programs, own_errors
 from convolume.devices.opencl._resident import Residence
 from convolume.devices.opencl._tile import Limits
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from convolume.devices.opencl._arrangement import Arguments
     from convolume.devices.opencl._fourier import Fourier
-    from convolume.devices.opencl._jobs import Job
+    from convolume.devices.opencl._jobs import Job, Traits
     from convolume.records import DeviceInfo
 
 __all__ = ["Launch", "State"]
@@ -49,10 +50,14 @@ class Launch:
 class State:
     """What is opened for a device in one process."""
 
-    def __init__(self, info: DeviceInfo, variants: Variants | None) -> None:
+    def __init__(
+        self, info: DeviceInfo, variants: Variants | None, guard: Callable[[DeviceInfo, Traits], Guard]
+    ) -> None:
         device = find(info.identifier)
         self.process = os.getpid()
         self.info, self.traits = info, traits_of(device)
+        # GPUs have programs of their own, without vectors.
+        self.guard = guard(info, self.traits) if self.traits.on_cpu else Guard(info, self.traits)
         self.variants = variants or Variants.recalled(info, self.traits)
         self.memory = _memory_of(device)
         # What PoCL allows changes from process to process.

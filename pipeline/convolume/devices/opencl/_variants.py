@@ -174,10 +174,10 @@ class Variants:
         }
         remember("variants", info.name, info.driver, content)
 
-    def best(self, stencil: Stencil, numbers: Numbers) -> Variant:
-        """Return the variant for a stencil."""
+    def best(self, stencil: Stencil, numbers: Numbers, traits: Traits | None = None) -> Variant:
+        """Return the variant for a stencil: the one that was timed, or the default of the device or of other traits."""
         case = case_of(stencil, numbers)
-        return self.chosen.get(case.label) or default_variant(case, self.traits)
+        return self.chosen.get(case.label) or default_variant(case, traits or self.traits)
 
     def _take(self, case: Case, entry: dict[str, object]) -> None:
         named = {str(variant): variant for variant in candidates(case, self.traits)}

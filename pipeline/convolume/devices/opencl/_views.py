@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from convolume.layouts import rows_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -62,10 +64,4 @@ def _cut_rows(source: Array, stencil: Stencil, target: Array) -> Iterator[Correl
     stencil = stencil.on_axes((*range(ndim - 1), ndim), ndim + 1)
     for first, rows, length in ((0, count, _ROW_VOXELS), (count * _ROW_VOXELS, 1, remainder)):
         if rows and length:
-            yield _rows(source[..., first:], rows, length, reach), stencil, _rows(target[..., first:], rows, length, 0)
-
-
-def _rows(array: Array, count: int, length: int, reach: int) -> Array:
-    """Return the last axis as rows of some length, which reach into the next."""
-    shape, step = (*array.shape[:-1], count, length + reach), array.strides[-1]
-    return np.lib.stride_tricks.as_strided(array, shape, (*array.strides[:-1], length * step, step))
+            yield rows_of(source[..., first:], rows, length, reach), stencil, rows_of(target[..., first:], rows, length)

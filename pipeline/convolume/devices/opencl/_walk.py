@@ -45,7 +45,7 @@ COUNTS = (1, 2, 4, 8)
 BYTES_WITH_32_REGISTERS = 64
 WIDE_SHAPE, NARROW_SHAPE = (8, 1), (4, 2)
 # Passes before the one along x, and whether that one is missing.
-WALKS = ((1, False), (2, False), (2, True))
+WALKS = ((1, False), (2, False), (1, True), (2, True))
 MAX_UNROLLED_TAPS = 32
 # Longer boxes have a program of their own.
 MOST_OF_BOX = 12
@@ -158,6 +158,8 @@ class Walk:
         *ahead, final = passes
         x = final if final.axis == last else None
         outer = ahead if x else list(passes)
+        if not outer and last:
+            outer = [Line.of_nothing(last - 1, out.shape[last - 1])]
         width = vector_width(numbers, traits)
         if (len(outer), x is None) not in WALKS or any(step.axis == last for step in outer) or width == 1:
             return None
@@ -249,8 +251,12 @@ def walks_of(
     limits : tuple of Traits and int
         Of the device; bytes of its local memory.
     """
-    if any(step.stencil.by_lines for step in passes):
-        # They are summed in an order of their own.
+    stencils = [step.stencil for step in passes]
+    if any(stencil.by_lines or max(stencil.shape) < stencil.size for stencil in stencils):
+        # The ones are summed in an order of their own, the others along several axes.
+        return []
+    if len(stencils) == 1 and stencils[0].adds_by_halves(exact=numbers.exact):
+        # A box alone is quicker by the program for long ones.
         return []
     lines = [Line.of(step, numbers) for step in passes]
     return _tiles(read_by(voxels, passes, lines), lines, out, numbers, limits)
