@@ -266,10 +266,12 @@ def test_numbers_survive_the_way(cluster: Cluster) -> None:
 
 @pytest.fixture
 def interrupted() -> Iterator[None]:
-    """Let SIGTERM count as Ctrl-C, as the command line does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Let SIGTERM count as Ctrl-C, as the command line does; shells start what runs behind them with SIGINT ignored."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("interrupted")
