@@ -249,7 +249,7 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
     began_blocks = perf_counter()
     _drive_blocks(undertaking, cluster, progress)
     began_pyramid = perf_counter()
-    level_bytes = _drive_levels(undertaking, cluster, progress)
+    _drive_levels(undertaking, cluster, progress)
     ended_pyramid = perf_counter()
     undertaking.merge_marks()
     _finish_outputs(prepared, totals)
@@ -264,7 +264,7 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
         block_count=totals.block_count,
         output_voxels=totals.output_voxels,
         bytes_read=totals.bytes_read,
-        bytes_written=totals.bytes_written + level_bytes,
+        bytes_written=totals.bytes_written,
         seconds_total=perf_counter() - began,
         seconds_blocks=began_pyramid - began_blocks,
         seconds_pyramid=ended_pyramid - began_pyramid,
@@ -306,18 +306,16 @@ def _drive_blocks(undertaking: Undertaking, cluster: Cluster, progress: Progress
         raise RunError(message)
 
 
-def _drive_levels(undertaking: Undertaking, cluster: Cluster, progress: Progress) -> int:
-    """Write the lower levels of all outputs, as far as they are missing; return the bytes of these."""
+def _drive_levels(undertaking: Undertaking, cluster: Cluster, progress: Progress) -> None:
+    """Write the lower levels of all outputs, as far as they are missing, and count their blocks."""
     pyramids = [
         Pyramid(name, sink, undertaking.journals.get(name)) for name, sink in undertaking.prepared.sinks.items()
     ]
-    written = 0
     if total := pyramid_block_count(pyramids, undertaking.is_level_done):
         progress.phase("pyramid", total)
-        for size_bytes in drive_pyramids(cluster, pyramids, undertaking.is_level_done):
-            written += size_bytes
+        for block in drive_pyramids(cluster, pyramids, undertaking.is_level_done):
+            undertaking.totals.add_level(block)
             progress.advance()
-    return written
 
 
 def _task_name(plan: Plan) -> str:

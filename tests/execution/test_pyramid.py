@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import convolume
 from convolume.execution import pyramid
 from convolume.execution.pyramid import block_mean, display_windows
 from convolume.image import ImageInfo, default_axes
@@ -80,3 +81,13 @@ def test_of_large_images_the_middle_is_shown(monkeypatch: pytest.MonkeyPatch) ->
     expected = [np.percentile(channel[2:4, 2:6], (0.1, 99.9)) for channel in voxels]
     np.testing.assert_allclose([window[2:] for window in display_windows(sink, 0.0, 111.0)], expected)
     memory.drop("middle")
+
+
+def test_what_its_blocks_hold_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peak of a worker is that of the whole run: its last blocks are those of the pyramid."""
+    memory.put("told", np.zeros((300, 300), np.uint8))
+    monkeypatch.setattr(pyramid, "peak_bytes", lambda: 2**50)
+    output = {"path": "memory:levels", "chunks": [64, 64]}
+    record = convolume.run({"input": {"path": "memory:told"}, "outputs": {"out": output}})
+    assert record.outputs[0].levels > 1
+    assert set(record.worker_peak_bytes.values()) == {2**50}

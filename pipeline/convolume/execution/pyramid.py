@@ -12,6 +12,7 @@ import numpy.typing as npt
 from convolume.arrays import new_array
 from convolume.clusters import Task
 from convolume.execution.failures import finish_all
+from convolume.execution.footprint import peak_bytes, worker_name
 from convolume.execution.journal import check_claims
 from convolume.execution.patience import errors_at, patiently
 from convolume.execution.recovery import alone_if_memory_lacks
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
     from convolume.execution.journal import Journal
     from convolume.stores import Sink
 
-__all__ = ["Pyramid", "block_mean", "display_windows", "drive_pyramids", "pyramid_block_count", "pyramid_bytes"]
+__all__ = [
+    "LevelBlock",
+    "Pyramid",
+    "block_mean",
+    "display_windows",
+    "drive_pyramids",
+    "pyramid_block_count",
+    "pyramid_bytes",
+]
 
 Array = npt.NDArray[Any]
 
@@ -52,10 +61,19 @@ class Pyramid:
         return _level_grid(self.sink, level)
 
 
+@dataclass(frozen=True, slots=True)
+class LevelBlock:
+    """A block of a lower level that was written: its bytes, and the most that the worker has held so far."""
+
+    bytes_written: int
+    worker: str
+    peak_host_bytes: int
+
+
 def drive_pyramids(
     cluster: Cluster, pyramids: list[Pyramid], is_done: Callable[[str, int, Region], bool]
-) -> Iterator[int]:
-    """Fill the levels of all outputs, from the finest to the coarsest; yield the bytes of every block written.
+) -> Iterator[LevelBlock]:
+    """Fill the levels of all outputs, from the finest to the coarsest; yield every block written.
 
     Parameters
     ----------
@@ -100,12 +118,13 @@ def pyramid_bytes(sinks: Iterable[Sink]) -> int:
     return most
 
 
-def write_level_block(pyramid: Pyramid, level: int, index: tuple[int, ...], region: Region) -> int:
-    """Write and mark one block of a level, made from the level above it; return the bytes written.
+def write_level_block(pyramid: Pyramid, level: int, index: tuple[int, ...], region: Region) -> LevelBlock:
+    """Write and mark one block of a level, made from the level above it.
 
     Where memory lacks, it is done once more while no other block is.
     """
-    return alone_if_memory_lacks(lambda: _write_level_block(pyramid, level, index, region))
+    written = alone_if_memory_lacks(lambda: _write_level_block(pyramid, level, index, region))
+    return LevelBlock(written, worker_name(), peak_bytes())
 
 
 def _write_level_block(pyramid: Pyramid, level: int, index: tuple[int, ...], region: Region) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from convolume.execution.pyramid import LevelBlock
     from convolume.records import BlockRecord
 
 __all__ = ["BlockTotals"]
@@ -48,9 +49,16 @@ class BlockTotals:
         self.bytes_written += record.bytes_written
         self.devices.add(record.device)
         self.notes.update(record.notes)
-        if record.peak_host_bytes:  # not every system tells
-            most = max(record.peak_host_bytes, self.worker_peak_bytes.get(record.worker, 0))
-            self.worker_peak_bytes[record.worker] = most
+        self._hold(record.worker, record.peak_host_bytes)
+
+    def add_level(self, block: LevelBlock) -> None:
+        """Count one more block of a pyramid."""
+        self.bytes_written += block.bytes_written
+        self._hold(block.worker, block.peak_host_bytes)
+
+    def _hold(self, worker: str, peak_bytes: int) -> None:
+        if peak_bytes:  # not every system tells
+            self.worker_peak_bytes[worker] = max(peak_bytes, self.worker_peak_bytes.get(worker, 0))
 
     def told_notes(self) -> tuple[str, ...]:
         """Return what was done otherwise than planned, with the number of blocks that it was done to."""
