@@ -1,10 +1,11 @@
-"""Draws a plan, runs it here, and prints what was promised beside what was measured; null where it is refused.
+"""Draws plans, and runs one; prints what was promised beside what was measured, null where it is refused.
 
-``python tests/planning/promised_runs.py SEED``
+``promised_runs.py plans COUNT`` prints seeds for ``promised_runs.py run SEED``.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import tempfile
@@ -43,21 +44,16 @@ def drawn_steps(generator: np.random.Generator) -> list[dict[str, Any]]:
     return [filters[i] for i in generator.integers(len(filters), size=generator.integers(1, 4))]
 
 
-def drawn_run(seed: int, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a workflow on a new image, and where it runs."""
-    generator = np.random.default_rng(seed)
+def drawn_run(generator: np.random.Generator, folder: Path) -> tuple[dict[str, Any], dict[str, Any], zarr.Array[Any]]:
+    """Return a workflow, where it runs, and the image that it reads, which is empty."""
     shape = tuple(int(n) for n in generator.integers(64, 224, 3))
     dtype, chunk = str(generator.choice(DTYPES)), int(generator.choice([32, 48, 64, 128]))
-    path = folder / f"{seed}.zarr"
-    image = zarr.create_array(path, shape=shape, chunks=tuple(min(chunk, n) for n in shape), dtype=dtype)
-    if generator.random() < 0.5:
-        # Noise does not compress: what is encoded is as large as what is decoded.
-        image[...] = (generator.random(shape, np.float32) * 200).astype(dtype)
-    else:
-        image[...] = np.broadcast_to(np.arange(shape[-1]) % 100, shape).astype(dtype)
+    path = folder / "in.zarr"
+    chunks = tuple(min(chunk, n) for n in shape)
+    image = zarr.create_array(path, shape=shape, chunks=chunks, dtype=dtype, overwrite=True)
     outputs = {
         f"output{number}": {
-            "path": str(folder / f"{seed}-{number}.ome.zarr"),
+            "path": str(folder / f"{number}.ome.zarr"),
             "steps": drawn_steps(generator),
             "dtype": str(generator.choice(RESULTS)),
             "pyramid": bool(generator.random() < 0.5),
@@ -72,22 +68,45 @@ def drawn_run(seed: int, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         "memory": f"{free} MiB",
         "dashboard": False,
     }
-    return {"input": {"path": str(path)}, "mode": "nearest", "outputs": outputs}, where
+    return {"input": {"path": str(path), "missing": "fill"}, "mode": "nearest", "outputs": outputs}, where, image
 
 
-def main() -> None:
-    """Run the plan of a seed, the first that this process runs."""
-    seed = int(sys.argv[1])
-    facts = None
+def fill(image: zarr.Array[Any], generator: np.random.Generator) -> None:
+    """Write its voxels."""
+    if generator.random() < 0.5:
+        # Noise does not compress: what is encoded is as large as what is decoded.
+        image[...] = (generator.random(image.shape, np.float32) * 200).astype(image.dtype)
+    else:
+        image[...] = np.broadcast_to(np.arange(image.shape[-1]) % 100, image.shape).astype(image.dtype)
+
+
+def plans(count: int) -> list[int]:
+    """Return the first seeds whose plans are not refused; their images need no voxels for that."""
+    found: list[int] = []
+    for seed in itertools.count():
+        with tempfile.TemporaryDirectory() as folder, suppress(InputError):
+            workflow, where, _ = drawn_run(np.random.default_rng(seed), Path(folder))
+            convolume.plan(workflow, config=where)
+            found.append(seed)
+        if len(found) == count:
+            break
+    return found
+
+
+def run(seed: int) -> dict[str, int] | None:
+    """Return what the plan of a seed promises and what was measured; None where it is refused after all."""
+    generator = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
-        workflow, where = drawn_run(seed, Path(folder))
+        workflow, where, image = drawn_run(generator, Path(folder))
+        fill(image, generator)
         with suppress(InputError):
             record = convolume.run(workflow, config=where)
             (peak,) = record.worker_peak_bytes.values()
             assert record.forecast is not None
-            facts = {"promised": record.forecast.peak_host_bytes, "measured": peak}
-    sys.stdout.write(json.dumps(facts) + "\n")
+            return {"promised": record.forecast.peak_host_bytes, "measured": peak}
+    return None
 
 
 if __name__ == "__main__":
-    main()
+    ask = {"plans": plans, "run": run}[sys.argv[1]]
+    sys.stdout.write(json.dumps(ask(int(sys.argv[2]))) + "\n")
