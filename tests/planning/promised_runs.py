@@ -1,15 +1,15 @@
-"""Draws plans, and runs one; prints what was promised beside what was measured, null where it is refused.
+"""Draws a plan, runs it here, and prints what was promised beside what was measured.
 
-``promised_runs.py plans COUNT`` prints seeds for ``promised_runs.py run SEED``.
+``python tests/planning/promised_runs.py SEED [MIB]`` gives it so many MiB more than this process holds, or as many as
+are drawn. Where it is refused, those that the refusal asks for are printed.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
+import re
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,17 @@ def drawn_steps(generator: np.random.Generator) -> list[dict[str, Any]]:
     return [filters[i] for i in generator.integers(len(filters), size=generator.integers(1, 4))]
 
 
-def drawn_run(generator: np.random.Generator, folder: Path) -> tuple[dict[str, Any], dict[str, Any], zarr.Array[Any]]:
-    """Return a workflow, where it runs, and the image that it reads, which is empty."""
+def drawn_run(generator: np.random.Generator, folder: Path) -> tuple[dict[str, Any], int, int]:
+    """Return a workflow on a new image, the number of threads, and MiB."""
     shape = tuple(int(n) for n in generator.integers(64, 224, 3))
     dtype, chunk = str(generator.choice(DTYPES)), int(generator.choice([32, 48, 64, 128]))
     path = folder / "in.zarr"
-    chunks = tuple(min(chunk, n) for n in shape)
-    image = zarr.create_array(path, shape=shape, chunks=chunks, dtype=dtype, overwrite=True)
+    image = zarr.create_array(path, shape=shape, chunks=tuple(min(chunk, n) for n in shape), dtype=dtype)
+    if generator.random() < 0.5:
+        # Noise does not compress: what is encoded is as large as what is decoded.
+        image[...] = (generator.random(shape, np.float32) * 200).astype(dtype)
+    else:
+        image[...] = np.broadcast_to(np.arange(shape[-1]) % 100, shape).astype(dtype)
     outputs = {
         f"output{number}": {
             "path": str(folder / f"{number}.ome.zarr"),
@@ -61,52 +65,34 @@ def drawn_run(generator: np.random.Generator, folder: Path) -> tuple[dict[str, A
         }
         for number in range(generator.integers(1, 4))
     }
-    free = int(resident_bytes() / MIB + generator.integers(220, 700))
-    where = {
-        "cluster": "in_process",
-        "threads_per_worker": int(generator.integers(1, 4)),
-        "memory": f"{free} MiB",
-        "dashboard": False,
-    }
-    return {"input": {"path": str(path), "missing": "fill"}, "mode": "nearest", "outputs": outputs}, where, image
+    workflow = {"input": {"path": str(path)}, "mode": "nearest", "outputs": outputs}
+    return workflow, int(generator.integers(1, 4)), int(generator.integers(220, 700))
 
 
-def fill(image: zarr.Array[Any], generator: np.random.Generator) -> None:
-    """Write its voxels."""
-    if generator.random() < 0.5:
-        # Noise does not compress: what is encoded is as large as what is decoded.
-        image[...] = (generator.random(image.shape, np.float32) * 200).astype(image.dtype)
-    else:
-        image[...] = np.broadcast_to(np.arange(image.shape[-1]) % 100, image.shape).astype(image.dtype)
+def facts_of(workflow: dict[str, Any], threads: int, free_mib: int) -> dict[str, int]:
+    """Return what was promised and measured, or what was asked for."""
+    held_mib = int(resident_bytes() / MIB)
+    where = {"cluster": "in_process", "threads_per_worker": threads, "memory": f"{held_mib + free_mib} MiB"}
+    try:
+        record = convolume.run(workflow, config=where)
+    except InputError as error:
+        asked = re.search(r"`memory: ([\d,]+) MiB`", str(error))
+        if asked is None:
+            raise
+        return {"asked_mib": int(asked[1].replace(",", "")) - held_mib}
+    (peak,) = record.worker_peak_bytes.values()
+    assert record.forecast is not None
+    return {"promised": record.forecast.peak_host_bytes, "measured": peak}
 
 
-def plans(count: int) -> list[int]:
-    """Return the first seeds whose plans are not refused; their images need no voxels for that."""
-    found: list[int] = []
-    for seed in itertools.count():
-        with tempfile.TemporaryDirectory() as folder, suppress(InputError):
-            workflow, where, _ = drawn_run(np.random.default_rng(seed), Path(folder))
-            convolume.plan(workflow, config=where)
-            found.append(seed)
-        if len(found) == count:
-            break
-    return found
-
-
-def run(seed: int) -> dict[str, int] | None:
-    """Return what the plan of a seed promises and what was measured; None where it is refused after all."""
-    generator = np.random.default_rng(seed)
+def main() -> None:
+    """Run the plan of a seed."""
+    seed, *given_mib = map(int, sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
-        workflow, where, image = drawn_run(generator, Path(folder))
-        fill(image, generator)
-        with suppress(InputError):
-            record = convolume.run(workflow, config=where)
-            (peak,) = record.worker_peak_bytes.values()
-            assert record.forecast is not None
-            return {"promised": record.forecast.peak_host_bytes, "measured": peak}
-    return None
+        workflow, threads, drawn_mib = drawn_run(np.random.default_rng(seed), Path(folder))
+        facts = facts_of(workflow, threads, *(given_mib or [drawn_mib]))
+    sys.stdout.write(json.dumps(facts) + "\n")
 
 
 if __name__ == "__main__":
-    ask = {"plans": plans, "run": run}[sys.argv[1]]
-    sys.stdout.write(json.dumps(ask(int(sys.argv[2]))) + "\n")
+    main()
