@@ -5,13 +5,15 @@
 Every result is first compared with scipy.ndimage's on 24 planes. "program" is what the programs of a call took by
 OpenCL's own clock, "call" a whole one from a NumPy array to a NumPy array, in milliseconds. The floor is the larger of
 the multiply-adds over the card's peak, and one read and one write of every voxel at its copy speed, both measured in
-this run. "cupy" is cupyx.scipy.ndimage on the same card, its arrays there already, where CuPy is installed.
+this run. "cupy" is cupyx.scipy.ndimage on the same card, its arrays there already, where CuPy is installed; "cupy call"
+with the way from NumPy and back.
 On a processor the same programs run, as if it were a GPU: that shows that they work, not how fast a GPU is.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, reduce
 from importlib import import_module
@@ -21,7 +23,7 @@ from unittest.mock import patch
 
 import numpy as np
 import scipy.ndimage
-from side_by_side import Bench, aligned_empty, share
+from side_by_side import Bench, aligned_empty, share, timed
 
 from convolume.boundary import BoundaryMode
 from convolume.devices.opencl import _device, _state
@@ -32,7 +34,7 @@ from convolume.operations import Correlate, Operation, Sequence
 from convolume.stencil import Stencil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -97,12 +99,20 @@ CASES = (
     Case("sobel", _lines(SMOOTH, SMOOTH, DIFFERENCE), lambda module, image: module.sobel(image)),
     Case("laplace", _dense(LAPLACE), lambda module, image: module.laplace(image)),
 )
+COLUMNS = ("program", "floor", "% floor", "GFLOP/s", "GB/s", "call", "cupy", "cupy call", "cupy / program")
 CHAIN = ("gaussian sigma 2", "convolve 3x3x3", "uniform 15", "laplace")
+
+
+@contextmanager
+def as_on_a_gpu() -> Iterator[None]:
+    """Run the programs of GPUs, on whatever device there is."""
+    with patch.object(_state, "traits_of", lambda _: GPU), patch.object(_state, "shares_memory", lambda _: False):
+        yield
 
 
 def main() -> None:
     """Measure the floor, then every filter, the chain and the overlap."""
-    with patch.object(_state, "traits_of", lambda _: GPU), patch.object(_state, "shares_memory", lambda _: False):
+    with as_on_a_gpu():
         bench = Bench(__doc__)
         device = _device.OpenCLDevice(bench.info, specialise_from=0)
         for case in CASES:
@@ -117,16 +127,15 @@ def main() -> None:
         bench.close()
 
 
-def _filtered(
-    device: Device, operation: Operation, image: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
-) -> Any:
+def filtered(device: Device, operation: Operation, image: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> Any:
+    """Return the result of a whole call."""
     return filter_array(image, operation, device, Precision.SINGLE, np.float32, out)
 
 
 def _check(case: Case, device: Device, extent: int) -> None:
     image = np.random.default_rng(2).random((min(PLANES, extent), extent, extent), np.float32)
     expected = case.by_module(scipy.ndimage, image.astype(np.float64))
-    difference = np.abs(_filtered(device, case.operation, image) - expected).max() / np.abs(expected).max()
+    difference = np.abs(filtered(device, case.operation, image) - expected).max() / np.abs(expected).max()
     if not difference < MOST_DIFFERENCE:
         message = f"{case.name}: differs from scipy by {difference:.1e} of the largest value"
         raise SystemExit(message)
@@ -145,13 +154,13 @@ def _check_whole_numbers(device: Device, extent: int) -> None:
 def _filters(bench: Bench, device: Device) -> None:
     floor = bench.measure_floor("float")
     image, out = bench.volume(), aligned_empty((bench.extent,) * 3)
-    table = bench.table("filter", "program", "floor", "% floor", "GFLOP/s", "GB/s", "call", "cupy", "cupy / program")
+    table = bench.table("filter", *COLUMNS)
     for case in CASES:
         if not bench.is_wanted(case.name):
             continue
-        (timing,) = bench.time(partial(_filtered, device, case.operation, image, out))
+        (timing,) = bench.time(partial(filtered, device, case.operation, image, out))
         least = floor.seconds(case.multiply_adds * image.size, 2 * image.nbytes)
-        cupy = _cupy_seconds(case, image, bench.repeats)
+        cupy, cupy_call = _cupy_seconds(case, image, bench.repeats) if find_spec("cupy") else (None, None)
         program = timing.program_seconds
         table.add(
             case.name,
@@ -162,33 +171,33 @@ def _filters(bench: Bench, device: Device) -> None:
             2e-9 * image.nbytes / program,
             1e3 * timing.seconds,
             1e3 * cupy if cupy else None,
+            1e3 * cupy_call if cupy_call else None,
             cupy / program if cupy else None,
         )
 
 
-def _cupy_seconds(case: Case, image: npt.NDArray[Any], repeats: int) -> float | None:
-    """Return the least time of CuPy's function on the card, by its own clock; None where there is no CuPy."""
-    if find_spec("cupy") is None:
-        return None
+def _cupy_seconds(case: Case, image: npt.NDArray[Any], repeats: int) -> tuple[float, float]:
+    """Return the least times of CuPy's function on the card, by its own clock, and from NumPy to NumPy."""
     cupy, module = import_module("cupy"), import_module("cupyx.scipy.ndimage")
     held = cupy.asarray(image)
-    seconds = []
+    there, whole = [], []
     for _ in range(1 + repeats):
         began, ended = cupy.cuda.Event(), cupy.cuda.Event()
         began.record()
         case.by_module(module, held)
         ended.record()
         ended.synchronize()
-        seconds.append(1e-3 * cupy.cuda.get_elapsed_time(began, ended))
-    return min(seconds[1:])
+        there.append(1e-3 * cupy.cuda.get_elapsed_time(began, ended))
+        whole.append(timed(lambda: case.by_module(module, cupy.asarray(image)).get())[0])
+    return min(there[1:]), min(whole[1:])
 
 
 def _chain(bench: Bench, device: Device) -> None:
     """Compare a chain of steps with the same steps as calls of their own."""
     steps = [case.operation for case in CASES if case.name in CHAIN]
     image, out = bench.volume(), aligned_empty((bench.extent,) * 3)
-    one_by_one = partial(reduce, lambda voxels, step: _filtered(device, step, voxels), steps, image)
-    together, apart = bench.time(partial(_filtered, device, Sequence(tuple(steps)), image, out), one_by_one)
+    one_by_one = partial(reduce, lambda voxels, step: filtered(device, step, voxels), steps, image)
+    together, apart = bench.time(partial(filtered, device, Sequence(tuple(steps)), image, out), one_by_one)
     table = bench.table("chain of four", "call", "programs", "outside", "one by one", "one by one / call")
     outside = together.seconds - together.program_seconds
     milliseconds = [1e3 * each for each in (together.seconds, together.program_seconds, outside, apart.seconds)]
@@ -202,7 +211,7 @@ def _overlap(bench: Bench, device: Device) -> None:
     table = bench.table("overlap of blocks", "one thread", "two threads", "programs", "one / two")
     for case in CASES:
         if case.name in CHAIN:
-            block = partial(_filtered, device, case.operation, image)
+            block = partial(filtered, device, case.operation, image)
             with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(2) as two:
                 alone, both = bench.time(*(partial(_all_blocks, pool, block, outs) for pool in (one, two)))
             seconds = alone.seconds, both.seconds, alone.program_seconds

@@ -23,7 +23,7 @@ from convolume.devices._selection import open_device
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Bench", "Timing", "aligned_empty", "share"]
+__all__ = ["Bench", "Timing", "aligned_empty", "share", "timed"]
 
 # Programs are compiled for a filter when it has been called a few times.
 WARM_UP_CALLS = 3

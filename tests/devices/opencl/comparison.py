@@ -29,8 +29,9 @@ MARK = 77
 
 
 class Stepwise(OpenCLDevice):
-    """The device as it is without programs that fill faces themselves."""
+    """The device as it is without programs that fill faces themselves, and without voxels that stay on it."""
 
+    hold = Device.hold
     correlate_passes = Device.correlate_passes
 
 

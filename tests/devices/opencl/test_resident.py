@@ -116,6 +116,7 @@ def test_a_transform_goes_by_the_host(plain_gpu: OpenCLDevice, processor: OpenCL
     np.testing.assert_array_equal(actual, filter_array(image, chain, processor, Precision.SINGLE, np.float32))
 
 
+@pytest.mark.skipif(not available() or available()[0].kind != "cpu", reason="the device is no processor")
 def test_arrays_stay_where_they_are_on_a_processor(processor: OpenCLDevice) -> None:
     """It reads them there."""
     image = np.ones((4, 40), np.float32)

@@ -14,7 +14,7 @@ from convolume.boundary import BoundaryMode
 from convolume.devices import Pass
 from convolume.devices.numpy import NumpyDevice
 from convolume.devices.numpy import available as numpy_devices
-from convolume.devices.opencl import _state, available, rendered_source
+from convolume.devices.opencl import _state, _tile, available, rendered_source
 from convolume.devices.opencl._jobs import Numbers, Traits
 from convolume.devices.opencl._resident import Resident
 from convolume.devices.opencl._tile import LOCAL_BYTES, SUM_REGISTERS, Limits, TileJob, tile_of
@@ -46,7 +46,16 @@ FORMS: dict[str, Array] = {
     "line z": np.ones((9, 1, 1)),
     "line x": np.ones((1, 1, 9)),
 }
-CHAINS = ((5, 3, 4), (4, 5, 1))
+# Passes along z, y and x, and which of them are boxes.
+CHAINS = (
+    ((5, 3, 4), ()),
+    ((4, 5, 1), ()),
+    ((7, 5, 6), (0, 1, 2)),
+    ((3, 13, 15), (1, 2)),
+    ((1, 4, 3), (1,)),
+    ((1, 1, 9), (2,)),
+    ((12, 1, 1), (0,)),
+)
 
 
 def _image(data: st.DataObject, ndim: int) -> Array:
@@ -101,15 +110,26 @@ def test_bits_of_a_stencil(
 
 
 @SETTINGS
-@given(data=st.data(), extents=st.sampled_from(CHAINS), ndim=st.sampled_from([3, 3, 4]))
+@given(data=st.data(), chain=st.sampled_from(CHAINS), ndim=st.sampled_from([3, 3, 4]))
 def test_bits_of_passes(
-    tiling_gpu: OpenCLDevice, plain_gpu: OpenCLDevice, data: st.DataObject, extents: tuple[int, int, int], ndim: int
+    tiling_gpu: OpenCLDevice,
+    plain_gpu: OpenCLDevice,
+    data: st.DataObject,
+    chain: tuple[tuple[int, ...], tuple[int, ...]],
+    ndim: int,
 ) -> None:
     """Passes done in one go have the bits of one after the other, each with faces of its own."""
-    lines = [np.ones(np.where(np.arange(3) == axis, n, 1)) for axis, n in enumerate(extents) if n > 1]
-    chain = Sequence(tuple(_step(data, _random(line, data), ndim) for line in lines))
+    extents, boxes = chain
+    lines = {axis: np.ones(np.where(np.arange(3) == axis, n, 1)) for axis, n in enumerate(extents) if n > 1}
+    weights = [line / 7 if axis in boxes else _random(line, data) for axis, line in lines.items()]
+    operation = Sequence(tuple(_step(data, each, ndim) for each in weights))
     image = _image(data, ndim)
-    assert _bits(chain, image, tiling_gpu) == _bits(chain, image, plain_gpu)
+    expected = _bits(operation, image, plain_gpu)
+    memory, out = data.draw(layouts(ndim)).empty(image.shape, np.float32)
+    filter_array(image, operation, tiling_gpu, Precision.SINGLE, np.float32, out)
+    assert out.tobytes() == expected
+    out[...] = np.array([MARK] * 4, dtype=np.uint8).view(np.float32)
+    assert (memory == MARK).all()
 
 
 @pytest.mark.parametrize("order", [(2, 1, 0), (0, 2, 1)])
@@ -156,11 +176,36 @@ def test_marches_are_cut_for_many_processors(tiling_gpu: OpenCLDevice, extents: 
     held = tiling_gpu.hold(image, image.dtype)
     assert isinstance(held, Resident)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held.home, "limits", Limits(LOCAL_BYTES, 256, compute_units=500))
+        patch.setattr(held.home, "limits", Limits(LOCAL_BYTES, 256, compute_units=500, parameter_bytes=1024))
         assert _bits(step, image, tiling_gpu) == expected
 
 
-def _tile(
+@pytest.mark.parametrize("kernel", ["stencil", "passes"])
+@pytest.mark.parametrize("form", ["weights in a list", "long places"])
+def test_other_forms(tiling_gpu: OpenCLDevice, kernel: str, form: str) -> None:
+    """More weights than a call may have, and planes of more voxels than fit 32 bits: the same bits."""
+    generator = np.random.default_rng(8)
+    image, modes = generator.normal(size=(9, 10, 70)).astype(np.float32), (BoundaryMode.CONSTANT,) * 3
+    steps: Operation = Correlate(Stencil.correlate(generator.normal(size=(3, 2, 4))), modes, 1.5)
+    if kernel == "passes":
+        lines = (Stencil.correlate(generator.normal(size=n)).on_axes((axis,), 3) for axis, n in enumerate((3, 4, 5)))
+        steps = Sequence(tuple(Correlate(line, modes, 1.5) for line in lines))
+    expected = _bits(steps, image, tiling_gpu)
+    held = tiling_gpu.hold(image, image.dtype)
+    assert isinstance(held, Resident)
+    with pytest.MonkeyPatch.context() as patch:
+        if form == "long places":
+            patch.setattr(_tile, "LAST_SHORT_PLACE", 0)
+        else:
+            patch.setattr(held.home, "limits", Limits(LOCAL_BYTES, 256, 4, parameter_bytes=0))
+        made: list[TileJob] = []
+        patch.setattr(_tile, "TileJob", lambda *told: made.append(TileJob(*told)) or made[-1])
+        assert _bits(steps, image, tiling_gpu) == expected
+        assert made
+        assert all(job.wide_planes if form == "long places" else not job.weights_by_value for job in made)
+
+
+def _job(
     extents: tuple[int, ...], limits: Limits, dtype: str = "float32", weights: Array | None = None
 ) -> TileJob | None:
     """Return the job for a stencil on an image of 64 voxels a side."""
@@ -182,7 +227,7 @@ def test_a_group_stays_within_the_device(
     extents: tuple[int, int, int], local_kib: int, work_items: int, dtype: str
 ) -> None:
     """Local memory, work items and registers."""
-    job = _tile(extents, Limits(local_kib * 1024, work_items, 2), dtype)
+    job = _job(extents, Limits(local_kib * 1024, work_items, 2, 4352), dtype)
     if job is not None:
         assert job.local_bytes <= min(local_kib * 1024, LOCAL_BYTES)
         assert job.columns * job.lines <= work_items
@@ -194,7 +239,7 @@ def test_a_group_stays_within_the_device(
 )
 def test_common_stencils_get_tiles(extents: tuple[int, ...]) -> None:
     """On what every GPU offers."""
-    assert _tile(extents, Limits(48 * 1024, 256, 100)) is not None
+    assert _job(extents, Limits(48 * 1024, 256, 100, 4352)) is not None
 
 
 @pytest.mark.parametrize(
@@ -204,13 +249,12 @@ def test_common_stencils_get_tiles(extents: tuple[int, ...]) -> None:
         ((200, 1, 1), None),
         ((3, 3, 3), np.zeros((3, 3, 3))),
         ((64, 64, 64), np.ones((64, 64, 64))),
-        ((1, 1, 15), np.ones((1, 1, 15))),
     ],
-    ids=["four axes", "too many sums", "no weight", "too many weights", "summed by halves"],
+    ids=["four axes", "too many sums", "no weight", "too many weights"],
 )
 def test_what_gets_none(extents: tuple[int, ...], weights: Array | None) -> None:
     """Such stencils are looked up voxel by voxel."""
-    assert _tile(extents, Limits(48 * 1024, 256, 100), weights=weights) is None
+    assert _job(extents, Limits(48 * 1024, 256, 100, 4352), weights=weights) is None
 
 
 @pytest.mark.parametrize(

@@ -150,4 +150,5 @@ def _memory_of(device: cl.Device) -> _memory.Memory:
 
 
 def _limits_of(device: cl.Device) -> Limits:
-    return Limits(int(device.local_mem_size), int(device.max_work_group_size), int(device.max_compute_units))
+    parts = device.local_mem_size, device.max_work_group_size, device.max_compute_units, device.max_parameter_size
+    return Limits(*map(int, parts))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from convolume.boundary import OUTSIDE
 from convolume.devices.opencl._arrangement import Laid, pitches
 from convolume.devices.opencl._jobs import Job, one_voxel
+from convolume.devices.opencl._lines import halves_of, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from convolume.devices.opencl._jobs import Numbers
     from convolume.stencil import Stencil
 
-__all__ = ["Limits", "Tile", "TileJob", "tile_of"]
+__all__ = ["Limits", "Tile", "TileJob", "cheapest_job", "tile_of"]
 
 Indices = npt.NDArray[np.intp]
 Roles = tuple[int | None, int | None, int]
-# Extents along b, a and x; the taps of a stencil; where passes along each have weights.
+# Extents along b, a and x; the taps of a stencil; where passes along each have weights, and which are boxes.
 Planes = tuple[int, ...]
-Form = tuple[tuple[int, int, int], tuple[tuple[int, int, Planes], ...], tuple[tuple[int, ...], ...]]
+ByHalves = tuple[bool, bool, bool]
+Form = tuple[tuple[int, int, int], tuple[tuple[int, int, Planes], ...], tuple[tuple[int, ...], ...], ByHalves]
 # That, the weights one after the other, and the constants of b, a and x.
 Told = tuple[Form, npt.NDArray[np.float64], list[float]]
 
@@ -43,6 +45,13 @@ MOST_WORK_ITEMS_OF_STENCILS = 256
 # What a multiprocessor of most GPUs has for the groups that it runs at a time, and the work items that keep it busy.
 UNIT_REGISTERS, UNIT_LOCAL_BYTES, UNIT_WORK_ITEMS = 65536, 192 * 1024, 2048
 BUSY_WORK_ITEMS = 512
+# A load costs about so many instructions, for its address and its place in local memory; a line of a tile as many
+# loads more, for it begins and ends within a sector of memory and within a warp.
+LOAD_INSTRUCTIONS, LINE_LOADS = 4, 16
+# Bytes of a call's arguments beside the weights, at most.
+OTHER_PARAMETER_BYTES = 128
+# Places in a plane beyond which they take 64 bits.
+LAST_SHORT_PLACE = 2**31 - 1
 # Outputs beyond which shapes of groups are not told apart, so that blocks of many sizes share programs.
 LARGE = 256
 
@@ -54,6 +63,7 @@ class Limits:
     local_bytes: int
     work_items: int
     compute_units: int
+    parameter_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,12 @@ class TileJob(Job):
         Weights of a stencil that are not zero; none for passes.
     along_b, along_a, along_x : tuple of int
         Weights of each pass that are not zero; none where the pass is missing.
+    by_halves : tuple of bool
+        Which passes, along b, a and x, are boxes that are summed by halves.
+    weights_by_value : bool
+        Weights are an argument as they are, not a list in constant memory.
+    wide_planes : bool
+        Places within a plane of the source take 64 bits.
     """
 
     template: ClassVar[str] = "tile.cl"
@@ -83,6 +99,9 @@ class TileJob(Job):
     along_b: tuple[int, ...] = ()
     along_a: tuple[int, ...] = ()
     along_x: tuple[int, ...] = ()
+    by_halves: ByHalves = (False, False, False)
+    weights_by_value: bool = False
+    wide_planes: bool = False
 
     @property
     def is_chain(self) -> bool:
@@ -91,8 +110,18 @@ class TileJob(Job):
 
     @property
     def outputs_x(self) -> int:
-        """Outputs of a group along x."""
-        return self.columns - (self.extents[2] - 1 if self.is_chain else 0)
+        """Outputs of a group along x; of a pass along x four at a time."""
+        return (self.columns - self.extents[2] + 1) // 4 * 4 if self.along_x else self.columns
+
+    @property
+    def outputs_a(self) -> int:
+        """Outputs of a group along a."""
+        return self.lines * self.rows
+
+    @property
+    def fours(self) -> int:
+        """Fours of outputs of a row."""
+        return self.outputs_x // 4
 
     @property
     def tile_width(self) -> int:
@@ -102,7 +131,12 @@ class TileJob(Job):
     @property
     def tile_height(self) -> int:
         """Voxels of a tile along a."""
-        return self.lines * self.rows + self.extents[1] - 1
+        return self.outputs_a + self.extents[1] - 1
+
+    @property
+    def strip_voxels(self) -> int:
+        """What the pass along x reads; the last four may reach beyond."""
+        return self.outputs_a * self.columns + 4 if self.along_x else 0
 
     @property
     def loads(self) -> int:
@@ -113,6 +147,28 @@ class TileJob(Job):
     def weights_a_plane(self) -> int:
         """Distance of the weights of neighbouring planes."""
         return 1 if self.is_chain else self.extents[1] * self.extents[2]
+
+    @property
+    def weight_count(self) -> int:
+        """Weights, zeros included."""
+        return sum(self.extents) if self.is_chain else prod(self.extents)
+
+    @property
+    def kept(self) -> list[tuple[str, int]]:
+        """Names of the sums of each row that wait for planes to come, and for how many."""
+        extent = self.extents[0]
+        if not self.by_halves[0]:
+            return [("sum", extent)] if self.along_b or self.taps else []
+        longer = [(f"longer{length}_", length) for length, begin in self.parts(extent) if begin]
+        return [(f"half{length}_", length) for length in self.halves(extent)] + longer
+
+    def halves(self, extent: int) -> list[int]:
+        """Return the lengths of sums that those of twice the length are made of."""
+        return halves_of(extent)
+
+    def parts(self, extent: int) -> list[tuple[int, int]]:
+        """Return the length and beginning of what a box is made of."""
+        return parts_of(extent)
 
     @property
     def tile_lines(self) -> list[list[tuple[int, list[tuple[int, Planes]]]]]:
@@ -141,9 +197,9 @@ class TileJob(Job):
 
     @property
     def local_bytes(self) -> int:
-        """Local memory of a group: two tiles, and one strip."""
-        strip = self.work_items * self.rows + self.extents[2] - 1 if self.is_chain else 0
-        return (2 * self.tile_width * self.tile_height + strip) * np.dtype(self.numbers.sum).itemsize
+        """Local memory of a group: two tiles, and one strip; the strip begins at a multiple of its fours."""
+        tiles = -(-2 * self.tile_width * self.tile_height // 4) * 4
+        return (tiles + self.strip_voxels) * np.dtype(self.numbers.sum).itemsize
 
     @property
     def work_items(self) -> int:
@@ -157,8 +213,8 @@ class TileJob(Job):
 
     @property
     def groups_a_unit(self) -> int:
-        """About how many groups a multiprocessor runs at a time; loads take a register and the two of an address."""
-        registers = self.work_items * (self.sum_registers + 3 * self.loads + OTHER_REGISTERS)
+        """About how many groups a multiprocessor runs at a time; loads take a register and that of their place."""
+        registers = self.work_items * (self.sum_registers + 2 * self.loads + OTHER_REGISTERS)
         return max(
             1,
             min(UNIT_REGISTERS // registers, UNIT_LOCAL_BYTES // self.local_bytes, UNIT_WORK_ITEMS // self.work_items),
@@ -177,13 +233,15 @@ class TileJob(Job):
 
     def groups(self, height: int, width: int) -> tuple[int, int]:
         """Return how many groups stand beside each other along x and along a."""
-        return -(-width // self.outputs_x), -(-height // (self.lines * self.rows))
+        return -(-width // self.outputs_x), -(-height // self.outputs_a)
 
     def cost_a_plane(self, height: int, width: int) -> float:
-        """Return voxels loaded and sums done for a plane of outputs; more where few work items wait for them."""
-        loaded_and_summed = self.tile_width * self.tile_height + self.work_items * self.rows
+        """Return about how many instructions a plane of outputs takes; more where few work items wait for loads."""
+        loads = LOAD_INSTRUCTIONS * (self.tile_width + LINE_LOADS) * self.tile_height
+        sums = self.work_items * self.rows * (self.taps_a_voxel - len(self.along_x))
+        sums += self.outputs_a * self.outputs_x * len(self.along_x)
         waiting = max(1.0, BUSY_WORK_ITEMS / (self.groups_a_unit * self.work_items))
-        return prod(self.groups(height, width)) * loaded_and_summed * waiting
+        return prod(self.groups(height, width)) * (loads + sums) * waiting
 
 
 @dataclass(frozen=True)
@@ -215,12 +273,15 @@ def tile_of(source: Laid, passes: Sequence[Pass], target: Laid, numbers: Numbers
     """Return the call that does one pass, or several one after the other; None where the program does not serve."""
     weighed = [[axis for axis, extent in enumerate(step.stencil.shape) if extent > 1] for step in passes]
     places, roles = _places(passes, weighed), _roles(weighed, target.shape)
-    has_own_order = any(step.stencil.by_lines or step.stencil.adds_by_halves(exact=numbers.exact) for step in passes)
-    if places is None or roles is None or has_own_order:
+    if places is None or roles is None or any(step.stencil.by_lines for step in passes):
         return None
-    form, weights, cvals = _of_stencil(passes[0]) if len(passes) == 1 else _of_chain(passes, weighed, roles)
+    boxes = [step.stencil.adds_by_halves(exact=numbers.exact) for step in passes]
+    is_chain = len(passes) > 1 or boxes[0]
+    form, weights, cvals = _of_chain(passes, weighed, boxes, roles) if is_chain else _of_stencil(passes[0])
     depth, height, width = (1 if axis is None else target.shape[axis] for axis in roles)
-    job = _job(numbers, form, (_rounded(height), _rounded(width)), limits)
+    offsets = [_offsets(axis, places, source) for axis in roles]
+    is_wide = sum(int(each.max()) for each in offsets[1:]) > LAST_SHORT_PLACE
+    job = cheapest_job(numbers, form, (_rounded(height), _rounded(width)), limits, wide_planes=is_wide)
     if job is None:
         return None
     outer = _outer([axis for axis in range(len(places)) if axis not in roles], places, source, target)
@@ -229,8 +290,8 @@ def tile_of(source: Laid, passes: Sequence[Pass], target: Laid, numbers: Numbers
     sums = np.dtype(numbers.sum).type
     with np.errstate(over="ignore"):
         arguments = [
-            weights.astype(sums),
-            np.concatenate([_offsets(axis, places, source) for axis in roles]),
+            weights.astype(sums).tobytes() if job.weights_by_value else weights.astype(sums),
+            np.concatenate(offsets),
             outer,
             *map(np.int32, (depth, height, width, segments)),
             *(np.int64(0 if axis is None else pitches(target)[axis]) for axis in roles[:2]),
@@ -279,28 +340,49 @@ def _form_of(stencil: Stencil) -> Form:
     b, a = [*(extent for extent in outer if extent > 1), 1, 1][:2]
     filled = stencil.weights.reshape(b, a, x) != 0
     places = np.argwhere(filled.any(axis=0)).tolist()
-    return (b, a, x), tuple((y, x, tuple(np.flatnonzero(filled[:, y, x]).tolist())) for y, x in places), ()
+    taps = tuple((y, x, tuple(np.flatnonzero(filled[:, y, x]).tolist())) for y, x in places)
+    return (b, a, x), taps, (), (False, False, False)
 
 
-def _of_chain(passes: Sequence[Pass], weighed: list[list[int]], roles: Roles) -> Told:
+def _of_chain(passes: Sequence[Pass], weighed: list[list[int]], boxes: list[bool], roles: Roles) -> Told:
     step_of: dict[int | None, Pass] = {axes[0]: step for step, axes in zip(passes, weighed, strict=True)}
+    box_of: dict[int | None, bool] = {axes[0]: box for box, axes in zip(boxes, weighed, strict=True)}
     steps = [step_of.get(axis) for axis in roles]
     b, a, x = lines = [step.stencil.weights.ravel() if step else np.zeros(1) for step in steps]
-    form = (len(b), len(a), len(x)), (), tuple(tuple(np.flatnonzero(line).tolist()) for line in lines)
-    return form, np.concatenate(lines), [step.cval if step else 0.0 for step in steps]
+    box_b, box_a, box_x = (box_of.get(axis, False) for axis in roles)
+    along = tuple(tuple(np.flatnonzero(line).tolist()) for line in lines)
+    cvals = [step.cval if step else 0.0 for step in steps]
+    return ((len(b), len(a), len(x)), (), along, (box_b, box_a, box_x)), np.concatenate(lines), cvals
 
 
 @lru_cache(maxsize=256)
-def _job(numbers: Numbers, form: Form, outputs: tuple[int, int], limits: Limits) -> TileJob | None:
+def cheapest_job(
+    numbers: Numbers, form: Form, outputs: tuple[int, int], limits: Limits, *, wide_planes: bool
+) -> TileJob | None:
     """Return the job that costs least; None where there is nothing to weigh, or none fits the device."""
-    extents, taps, along = form
-    weights = sum(extents) if along else prod(extents)
-    if weights * np.dtype(numbers.sum).itemsize > CONSTANT_BYTES or not (taps or along):
+    extents, taps, along, by_halves = form
+    weight_bytes = (sum(extents) if along else prod(extents)) * np.dtype(numbers.sum).itemsize
+    if weight_bytes > CONSTANT_BYTES or not (taps or along):
         return None
     if any(extent > 1 and not held for extent, held in zip(extents, along, strict=False)):
         return None
+    by_value = weight_bytes + OTHER_PARAMETER_BYTES <= limits.parameter_bytes
+    along_b, along_a, along_x = along or ((), (), ())
     jobs = (
-        TileJob(*one_voxel(numbers), columns, items // columns, rows, extents, taps, *along)
+        TileJob(
+            *one_voxel(numbers),
+            columns,
+            items // columns,
+            rows,
+            extents,
+            taps,
+            along_b,
+            along_a,
+            along_x,
+            by_halves,
+            by_value,
+            wide_planes,
+        )
         for items, columns, rows in product(WORK_ITEMS, COLUMNS, ROWS)
         if columns <= items
     )

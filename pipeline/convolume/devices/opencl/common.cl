@@ -57,6 +57,13 @@ typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_tar
 {% elif job.target_is_integer %}
 {% set long_vector, int_vector = vector_of("long", job.vector_width), vector_of("int", job.vector_width) %}
 // As C casts a double: cut off towards zero, then wrapped around.
+{% if job.on_cpu %}
+#define CUT_OFF(sum) ((long)(sum))
+{% else %}
+// What does not fit becomes the smallest value, as x86-64's instruction has it; GPUs have the nearest, and 0 for NaN.
+inline long cut_off(sum_t sum) { return sum >= (sum_t)LONG_MIN && sum < -(sum_t)LONG_MIN ? (long)sum : LONG_MIN; }
+#define CUT_OFF(sum) cut_off(sum)
+{% endif %}
 {% if job.target_type in ("int", "short", "ushort", "char", "uchar") %}
 // scipy's come from a 32-bit register, which holds its smallest value where a sum does not fit.
 inline long in_register(long sum) { return sum == (long)(int)sum ? sum : (long)INT_MIN; }
@@ -65,10 +72,10 @@ inline {{ long_vector }} all_in_register({{ long_vector }} sums) {
     return sums == convert_{{ long_vector }}(convert_{{ int_vector }}(sums)) ? sums : ({{ long_vector }})(INT_MIN);
 }
 {% endif %}
-#define TO_TARGET(sum) ((target_t)in_register((long)(sum)))
+#define TO_TARGET(sum) ((target_t)in_register(CUT_OFF(sum)))
 #define TO_TARGETS(sums) convert_{{ target_vector }}(all_in_register(convert_{{ long_vector }}(sums)))
 {% else %}
-#define TO_TARGET(sum) ((target_t)(long)(sum))
+#define TO_TARGET(sum) ((target_t)CUT_OFF(sum))
 #define TO_TARGETS(sums) convert_{{ target_vector }}(convert_{{ long_vector }}(sums))
 {% endif %}
 {% else %}
