@@ -276,8 +276,8 @@ def _compared(before: dict[str, Any], prepared: Prepared, *, same_input: bool) -
         plan = replace(prepared.plan, notes=(*prepared.plan.notes, f"{told}; the user vouched for its voxels"))
         return replace(prepared, plan=plan), ""
     return prepared, (
-        f"was left unfinished, and {told}: with other voxels the outputs would be a mix of two images; there are two ways: "
-        "keep what is done with `--same-input` (in Python, `same_input=True`) if you know that no voxel changed"
+        f"was left unfinished, and {told}: with other voxels the outputs would be a mix of two images; there are two "
+        "ways: keep what is done with `--same-input` (in Python, `same_input=True`) if you know that no voxel changed"
     )
 
 

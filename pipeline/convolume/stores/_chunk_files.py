@@ -9,7 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from convolume.errors import InputError, RunError
-from convolume.stores._identity import evenly
+from convolume.stores._identity import spread
 from convolume.stores._zarr_metadata import document_of
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class ChunkFiles:
                 yield name
 
     def sample(self, region: Region) -> tuple[str, ...]:
-        """Return paths of files of a region, evenly spaced and not too many; how many there are costs nothing."""
+        """Return paths of files of a region, spread over it and not too many; how many there are costs nothing."""
         spans = self._spans(region)
-        numbers = evenly(prod(map(len, spans)))
+        numbers = spread(prod(map(len, spans)))
         return tuple(f"{self.array_path}/{self._name(_place(number, spans))}" for number in numbers)
 
     def _spans(self, region: Region) -> list[range]:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MOST_FILES", "Identity", "evenly"]
+__all__ = ["MOST_FILES", "Identity", "spread"]
 
 # Of so many files of an image the sizes and times are asked for: some milliseconds, on a file server too.
 MOST_FILES = 256
+# The golden ratio's fraction, of 2³².
+_GOLDEN = 2_654_435_769
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,22 @@ class Identity:
         return f"{self.signature}; {files}; digest {summary}"
 
 
-def evenly(count: int, most: int = MOST_FILES) -> tuple[int, ...]:
-    """Return at most so many of the numbers below `count`, the first and the last among them.
+def spread(count: int, most: int = MOST_FILES) -> tuple[int, ...]:
+    """Return at most so many of the numbers below `count`: one of each of as many equal parts.
+
+    Where in its part it lies varies by the golden ratio: numbers at equal distances would all lie in one column where a row
+    of chunks is as long.
 
     Examples
     --------
-    >>> evenly(3), evenly(100, 5)
-    ((0, 1, 2), (0, 24, 49, 74, 99))
+    >>> spread(3), spread(100, 5)
+    ((0, 1, 2), (0, 32, 44, 77, 89))
     """
     if count <= most:
         return tuple(range(count))
-    return tuple(number * (count - 1) // (most - 1) for number in range(most))
+    ends = [part * count // most for part in range(most + 1)]
+    offsets = ((part * _GOLDEN) % 2**32 for part in range(most))
+    return tuple(a + (offset * (b - a) >> 32) for a, b, offset in zip(ends, ends[1:], offsets, strict=False))
 
 
 def _seen(file: str) -> tuple[int | None, int | None]:

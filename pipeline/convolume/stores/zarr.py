@@ -107,5 +107,5 @@ class ZarrSource(Source):
         return f"zarr {digest(*dict.fromkeys([self.path, self.array_path]))}"
 
     def files(self, region: Region) -> tuple[str, ...]:
-        """Return files of chunks or shards, evenly spaced where there are many."""
+        """Return the files of chunks or shards, a sample of them where there are many."""
         return self.chunk_files.sample(region)
