@@ -130,7 +130,7 @@ def test_exchanged_voxels_are_refused(folder: AnyFolder, blocks: Calls, kind: st
     blocks.break_off(folder.take(kind), DONE + 1)
     # A copy may keep times.
     folder.exchange(OTHER)
-    some = r"\d of the \d that were looked at, the first " if folder.input.is_dir() else ""
+    some = r"\d of the \d files looked at, the first " if folder.input.is_dir() else ""
     told = (
         rf"was left unfinished by a run that differs: files of the input have another size: {some}"
         rf"{re.escape(str(folder.input))}\S*: [\d,]+ bytes, now [\d,]+ bytes{re.escape(BEGIN_ANEW)}"
@@ -146,7 +146,7 @@ def test_a_copied_input_is_asked_about_once(
     """Whoever knows that its voxels are the same keeps what is done, and later attempts ask no more."""
     blocks.break_off(folder.take(kind), DONE + 1)
     folder.touch(AFTER_NS)
-    some = r"\d of the \d that were looked at, the first " if folder.input.is_dir() else ""
+    some = r"\d of the \d files looked at, the first " if folder.input.is_dir() else ""
     changed = (
         rf"the input looks the same, but was changed or copied since an earlier attempt \({some}"
         rf"{re.escape(str(folder.input))}\S*: {MOMENT}, now {MOMENT}\)"
@@ -215,7 +215,7 @@ def test_a_file_that_is_there_at_one_time_only(folder: AnyFolder, blocks: Calls,
         file.unlink()
     size = f"{len(voxels):,} bytes"
     was, now = ("not there", size) if missing == "before" else (size, "not there")
-    told = f"files of the input have another size: 1 of the 6 that were looked at, the first {file}: {was}, now {now};"
+    told = f"files of the input have another size: 1 of the 6 files looked at, the first {file}: {was}, now {now};"
     assert told in folder.refusal()
 
 
@@ -227,7 +227,7 @@ def test_what_is_not_read_may_change(folder: AnyFolder, blocks: Calls) -> None:
     unread.write_bytes(b"other")
     blocks.break_off(folder, 1)
     read.touch()
-    assert f"1 of the 4 that were looked at, the first {read}: of " in folder.refusal()
+    assert f"1 of the 4 files looked at, the first {read}: of " in folder.refusal()
 
 
 def test_a_run_file_that_tells_nothing_of_files(folder: AnyFolder, blocks: Calls) -> None:

@@ -126,7 +126,7 @@ def _files(old: list[Any], new: list[Any], files: Sequence[str], shown: Callable
     """Return how many files differ, and the first of them as it was and as it is."""
     changed = [position for position, file in enumerate(files) if old[position] != new[position]]
     first = f"{files[changed[0]]}: {shown(old[changed[0]])}, now {shown(new[changed[0]])}"
-    return first if len(files) == 1 else f"{len(changed)} of the {len(files)} that were looked at, the first {first}"
+    return first if len(files) == 1 else f"{len(changed)} of the {len(files)} files looked at, the first {first}"
 
 
 def _size(size_bytes: int | None) -> str:

@@ -56,8 +56,8 @@ class Identity:
 def spread(count: int, most: int = MOST_FILES) -> tuple[int, ...]:
     """Return at most so many of the numbers below `count`: one of each of as many equal parts.
 
-    Where in its part it lies varies by the golden ratio: numbers at equal distances would all lie in one column where a row
-    of chunks is as long.
+    Where in its part it lies varies by the golden ratio: numbers at equal distances would all lie in one column where a
+    row of chunks is as long.
 
     Examples
     --------
