@@ -76,11 +76,13 @@ RECORD = RunRecord(
     seconds_pyramid=0.5,
 )
 
+NEITHER = {"restart": False, "same_input": False}
+
 # A stand-in for the run, in a process of its own: the command line around it is the real one.
 PROCESS = """
 import sys, time, types
 from pathlib import Path
-def run(workflow, *, config, overrides, progress, restart):
+def run(workflow, *, config, overrides, progress, restart, same_input):
     progress.phase("filter", 3)
     {body}
 stand_in = types.ModuleType("convolume.runner")
@@ -121,8 +123,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Collect what reaches run and plan, which succeed at once."""
     collected: list[dict[str, Any]] = []
 
-    def run(workflow: str, *, config: Any, overrides: Any, progress: Any, restart: bool) -> RunRecord:
-        given = {"workflow": workflow, "config": config, "overrides": tuple(overrides), "restart": restart}
+    def run(workflow: str, *, config: Any, overrides: Any, progress: Any, restart: bool, same_input: bool) -> RunRecord:
+        given = {"workflow": workflow, "config": config, "overrides": tuple(overrides)}
+        given |= {"restart": restart, "same_input": same_input}
         collected.append(given)
         progress.started(PLAN, "http://127.0.0.1:8787/status")
         progress.phase("filter", 1)
@@ -154,7 +157,7 @@ def test_run_prints_dashboard_progress_and_summary(calls: list[dict[str, Any]]) 
     """Plain lines, nothing on standard error; without a file a cluster of this machine is asked for."""
     result = command("run", "tour.yaml")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert calls == [{"workflow": "tour.yaml", "config": {}, "overrides": (), "restart": False}]
+    assert calls == [{"workflow": "tour.yaml", "config": {}, "overrides": (), **NEITHER}]
     lines = result.stdout.splitlines()
     assert lines[:4] == [
         "tour: 1 block of 4 x 5 x 6 voxels, on Some Processor",
@@ -172,13 +175,14 @@ def test_options_reach_the_run(calls: list[dict[str, Any]], name: str) -> None:
     """In the order in which they were given."""
     assert command(name, "w.yaml", "--config", "c.yaml", "--set", "cval=1", "--set", "a=b=c").exit_code == 0
     given = {"workflow": "w.yaml", "config": "c.yaml", "overrides": ("cval=1", "a=b=c")}
-    assert [call | {"restart": False} for call in calls] == [given | {"restart": False}]
+    assert [call | NEITHER for call in calls] == [given | NEITHER]
 
 
-def test_restart_reaches_the_run(calls: list[dict[str, Any]]) -> None:
-    """What an unfinished run left is deleted only where that is asked for."""
-    assert command("run", "w.yaml", "--restart").exit_code == 0
-    assert calls == [{"workflow": "w.yaml", "config": {}, "overrides": (), "restart": True}]
+@pytest.mark.parametrize("name", NEITHER)
+def test_ways_out_reach_the_run(calls: list[dict[str, Any]], name: str) -> None:
+    """What an unfinished run left is deleted, or another time of the input overlooked, only where that is asked for."""
+    assert command("run", "w.yaml", f"--{name.replace('_', '-')}").exit_code == 0
+    assert calls == [{"workflow": "w.yaml", "config": {}, "overrides": (), **NEITHER, name: True}]
 
 
 @pytest.mark.usefixtures("calls")

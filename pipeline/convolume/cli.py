@@ -125,16 +125,24 @@ def commands() -> None:
 @commands.command()
 @click.argument("workflow")
 @click.option("--restart", is_flag=True, help="Delete what an unfinished run left, instead of going on with it.")
+@click.option(
+    "--same-input",
+    is_flag=True,
+    help="Go on though the input's files were changed or copied since, in the same sizes: no voxel changed.",
+)
 @_config
 @_set
 @_verbose
-def run(workflow: str, config: str | None, overrides: tuple[str, ...], *, restart: bool) -> None:
+def run(workflow: str, config: str | None, overrides: tuple[str, ...], *, restart: bool, same_input: bool) -> None:
     """Run WORKFLOW, a YAML file, and write its outputs; or go on where an earlier attempt was broken off."""
     from convolume import runner  # noqa: PLC0415 - heavy
     from convolume.report.terminal import TerminalProgress  # noqa: PLC0415 - heavy
 
     with _telling_how_to_go_on(workflow, config, overrides), TerminalProgress() as progress:
-        runner.run(workflow, config=_where(config), overrides=overrides, progress=progress, restart=restart)
+        where = _where(config)
+        runner.run(
+            workflow, config=where, overrides=overrides, progress=progress, restart=restart, same_input=same_input
+        )
 
 
 @commands.command()

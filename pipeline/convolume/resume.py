@@ -17,15 +17,15 @@ from convolume.execution.ownership import Claim, check_free, kept_alive, write_w
 from convolume.execution.patience import patiently, storage_errors_at
 from convolume.execution.run_file import RunFile
 from convolume.execution.totals import BlockTotals
-from convolume.fingerprint import differences, fingerprint
+from convolume.fingerprint import differences, files_changed, fingerprint
 from convolume.planning.earlier import NOTHING_CHOSEN, Chosen
+from convolume.regions import Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from convolume.planning.models import Workflow
     from convolume.preparation import Prepared
-    from convolume.regions import Region
     from convolume.stores import Sink
 
 __all__ = ["Decision", "Undertaking", "decide", "done_note", "undertaken"]
@@ -55,7 +55,12 @@ class Decision:
 
 
 def decide(
-    workflow: Workflow, prepare_with: Callable[[Chosen], Prepared], *, restart: bool, may_write: bool
+    workflow: Workflow,
+    prepare_with: Callable[[Chosen], Prepared],
+    *,
+    restart: bool = False,
+    same_input: bool = False,
+    may_write: bool = True,
 ) -> Decision:
     """Prepare a run: a new one, or the next attempt at one that is unfinished.
 
@@ -67,6 +72,8 @@ def decide(
         Prepares it, given what an earlier attempt chose.
     restart : bool
         Whether an unfinished run is deleted instead of gone on with.
+    same_input : bool
+        Whether an unfinished run is gone on with though the input's files have other times, and only those.
     may_write : bool
         Whether outputs that another run is writing are refused.
 
@@ -75,6 +82,9 @@ def decide(
     InputError
         Another run is writing, or left something that is different or cannot be gone on with.
     """
+    if restart and same_input:
+        message = "`--restart` deletes what `--same-input` goes on with; give one of them"
+        raise InputError(message)
     folders = {name: stores.journal_folder(spec.path) for name, spec in workflow.outputs.items()}
     if may_write:
         for name, folder in folders.items():
@@ -90,10 +100,9 @@ def decide(
     why_not = _why_never(unfinished)
     if not why_not:
         prepared = prepare_with(_chosen(file, [name for name, each in found.items() if each.run == file.run]))
-        different = differences(file.fingerprint, fingerprint(prepared))
-        if not different:
+        prepared, why_not = _compared(file.fingerprint, prepared, same_input=same_input)
+        if not why_not:
             return Decision(prepared, found, file.run)
-        why_not = f"was left unfinished by a run that differs: {'; '.join(different)}"
     if not all(workflow.outputs[name].if_exists == "overwrite" for name in unfinished):
         message = f"{workflow.outputs[first].path}: {why_not}; {_BEGIN_ANEW}"
         raise InputError(message)
@@ -254,6 +263,24 @@ def _why_never(unfinished: dict[str, RunFile]) -> str:
     return ""
 
 
+def _compared(before: dict[str, Any], prepared: Prepared, *, same_input: bool) -> tuple[Prepared, str]:
+    """Return a run that goes on with one of that fingerprint, and why it may not; nothing where it may."""
+    now, source = fingerprint(prepared), prepared.job.source
+    files = source.files(Region.whole(source.info.shape))
+    changed = files_changed(before, now, files)
+    if not changed:
+        different = differences(before, now, files)
+        return prepared, f"was left unfinished by a run that differs: {'; '.join(different)}" if different else ""
+    told = f"the input looks the same, but was changed or copied since an earlier attempt ({changed})"
+    if same_input:
+        plan = replace(prepared.plan, notes=(*prepared.plan.notes, f"{told}; the user vouched for its voxels"))
+        return replace(prepared, plan=plan), ""
+    return prepared, (
+        f"was left unfinished, and {told}: with other voxels the outputs would be a mix of two images; there are two "
+        "ways: keep what is done with `--same-input` (in Python, `same_input=True`) if you know that no voxel changed"
+    )
+
+
 def _cannot_resume(prepared: Prepared) -> str:
     if prepared.plan.strategy.name == "overlap":
         return "its blocks were driven by `overlap`, as one graph"
@@ -300,6 +327,9 @@ def _begin(prepared: Prepared, sink: Sink, journal: Journal | None, file: RunFil
         journal.clear()
         write_whole(Path(journal.folder, "plan.json"), json.dumps(prepared.plan.as_dict(), indent=2))
         file.write(journal.folder)
+    elif known.fingerprint != file.fingerprint:
+        # The input's files have other times, and the user vouched for them: the next attempt asks no more.
+        replace(known, fingerprint=file.fingerprint).write(journal.folder)
     sink.create()
 
 

@@ -58,6 +58,7 @@ def run(
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
     restart: bool = False,
+    same_input: bool = False,
 ) -> RunRecord:
     """Run a workflow, or go on with it where an earlier attempt was broken off.
 
@@ -73,6 +74,9 @@ def run(
         Is told what happens.
     restart : bool
         Whether outputs that a run left unfinished are deleted and begun anew, instead of gone on with.
+    same_input : bool
+        Whether an unfinished run is gone on with though the input's files were changed or copied since, with the same
+        sizes: you vouch that no voxel changed. It helps against no other difference.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def run(
     9.0
     """
     began = perf_counter()
-    decision, site = _decided(workflow, config, overrides, restart=restart)
+    decision, site = _decided(workflow, config, overrides, restart=restart, same_input=same_input)
     with undertaken(decision) as undertaking, site.cluster() as cluster:
         return _execute(undertaking, cluster, progress or Silent(), began)
 
@@ -147,6 +151,7 @@ def _decided(
     overrides: Sequence[str],
     *,
     restart: bool = False,
+    same_input: bool = False,
     may_write: bool = True,
 ) -> tuple[Decision, _Site]:
     of_config = [override for override in overrides if re.split(r"[=.\[]", override)[0] in Config.model_fields]
@@ -154,7 +159,8 @@ def _decided(
     document = workflow if isinstance(workflow, Document) else read_workflow(workflow, of_workflow)
     site = _site(config, of_config)
     prepare_with = partial(prepare, document, site.resources, site.device, crosses_processes=site.crosses_processes)
-    return decide(document.model, prepare_with, restart=restart, may_write=may_write), site
+    decision = decide(document.model, prepare_with, restart=restart, same_input=same_input, may_write=may_write)
+    return decision, site
 
 
 @dataclass(frozen=True)
@@ -331,7 +337,7 @@ def _finish_outputs(prepared: Prepared, totals: BlockTotals) -> None:
         "plan": prepared.plan.as_dict(),
         "versions": _versions(),
         "device": prepared.plan.device.name,
-        "input": {"path": source.path, "identity": identity_of(source), **source.metadata},
+        "input": {"path": source.path, "identity": str(identity_of(source)), **source.metadata},
     }
     for position, (name, sink) in enumerate(prepared.sinks.items()):
         with errors_at(f"output {name!r} ({sink.path}), at its end"):

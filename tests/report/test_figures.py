@@ -50,7 +50,7 @@ class Picture(Source):
         """Return voxels."""
         return self.array[region.slices]
 
-    def identity(self) -> str:
+    def signature(self) -> str:
         """Return its name."""
         return self.path
 

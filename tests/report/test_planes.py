@@ -37,7 +37,7 @@ class Counting(Source):
         self.largest_read = max(self.largest_read, region.size_voxels)
         return self.array[region.slices]
 
-    def identity(self) -> str:
+    def signature(self) -> str:
         """Return its name."""
         return self.path
 

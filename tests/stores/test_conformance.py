@@ -15,6 +15,7 @@ from convolume.stores import SinkOptions, open_source
 from convolume.testing.stores import (
     EXAMPLES,
     check_crosses_processes,
+    check_identity,
     check_sink,
     check_source,
     images,
@@ -57,6 +58,12 @@ def test_source_that_is_replaced_has_another_identity(name: str, tmp_path: Path)
     tmp_path.mkdir()
     second = open_source(write_example(name, tmp_path, random_array((5, 7, 8), "uint16"))).identity()
     assert first != second
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_source_whose_voxels_are_replaced_has_another_identity(name: str, tmp_path: Path) -> None:
+    """In their place, with the same shape and dtype."""
+    check_identity(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", SINKS)

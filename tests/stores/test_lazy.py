@@ -45,6 +45,6 @@ def test_there_is_one_level() -> None:
     lazy.put("one", array)
     with pytest.raises(InputError, match="level 1 is not there; this image has one level, 0"):
         stores.open_source("lazy:one", SourceOptions(level=1))
-    assert stores.open_source("lazy:one", SourceOptions()).identity() == array.name
+    assert stores.open_source("lazy:one", SourceOptions()).signature() == array.name
     lazy.drop("one")
     lazy.drop("one")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from convolume.errors import InputError, RunError
 from convolume.regions import Region
 from convolume.stores import SourceOptions, open_source
+from convolume.stores._chunk_files import ChunkFiles
 from convolume.testing.stores import DTYPES, check_source, random_array
 
 
@@ -68,16 +73,17 @@ def test_what_is_refused(tmp_path: Path) -> None:
         open_source(path)
 
 
-@pytest.mark.parametrize(
-    ("layout", "file"),
-    [
-        ({"zarr_format": 3}, "c/1/0"),
-        ({"zarr_format": 3, "shards": (4, 8)}, "c/1/0"),
-        ({"zarr_format": 3, "chunk_key_encoding": {"name": "v2", "separator": "."}}, "1.0"),
-        ({"zarr_format": 2}, "1.0"),
-        ({"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}}, "1/0"),
-    ],
-)
+# How an array is stored, and the name of the file with its voxel (4, 0).
+LAYOUTS: list[tuple[dict[str, Any], str]] = [
+    ({"zarr_format": 3}, "c/1/0"),
+    ({"zarr_format": 3, "shards": (4, 8)}, "c/1/0"),
+    ({"zarr_format": 3, "chunk_key_encoding": {"name": "v2", "separator": "."}}, "1.0"),
+    ({"zarr_format": 2}, "1.0"),
+    ({"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}}, "1/0"),
+]
+
+
+@pytest.mark.parametrize(("layout", "file"), LAYOUTS)
 def test_files_that_are_missing(tmp_path: Path, layout: dict[str, Any], file: str) -> None:
     """They are fill value where the user says so; else they are counted before anything is read, in what is read."""
     path = str(tmp_path / "image.zarr")
@@ -94,3 +100,53 @@ def test_files_that_are_missing(tmp_path: Path, layout: dict[str, Any], file: st
         open_source(path, strict)
     assert open_source(path, SourceOptions(missing="error", region=(("y", 0, 4),))).info.shape == (4, 8)
     assert open_source(path).read(Region.whole((8, 8)))[5, 1] == 7
+
+
+@pytest.mark.parametrize(("layout", "file"), LAYOUTS)
+def test_files_that_are_looked_at(tmp_path: Path, layout: dict[str, Any], file: str) -> None:
+    """All of a small array, by their names; of a part only its own."""
+    path = str(tmp_path / "image.zarr")
+    array = zarr.create_array(path, shape=(8, 8), chunks=(4, 4), dtype="uint8", fill_value=7, **layout)
+    array[:] = 1
+    source, part = open_source(path), open_source(path, SourceOptions(region=(("y", 0, 4),)))
+    before, before_part = source.identity(), part.identity()
+    stored = {
+        str(each) for each in Path(path).rglob("*") if each.is_file() and not each.name.startswith((".z", "zarr."))
+    }
+    assert set(source.files(Region.whole((8, 8)))) == stored
+    assert list(before.sizes_bytes) == [Path(each).stat().st_size for each in source.files(Region.whole((8, 8)))]
+    Path(path, file).unlink()
+    position = source.files(Region.whole((8, 8))).index(f"{path}/{file}")
+    assert (source.identity().sizes_bytes[position], source.identity().changed_ns[position]) == (None, None)
+    assert part.identity() == before_part
+    assert source.identity() != before
+
+
+def test_an_identity_costs_the_same_whatever_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a thousand chunks and of a billion, as many files are looked at."""
+    counts = []
+    stat = os.stat
+    for name, extent in (("small", 40), ("large", 4000)):
+        zarr.create_array(tmp_path / name, shape=(extent,) * 3, chunks=(4, 4, 4), dtype="uint8")
+        source = open_source(str(tmp_path / name))
+        asked: list[Any] = []
+        monkeypatch.setattr(os, "stat", lambda path, *a, asked=asked, **k: asked.append(path) or stat(path, *a, **k))
+        identity = source.identity()
+        monkeypatch.undo()
+        assert len(identity.sizes_bytes) == len({str(each) for each in asked if "/c/" in str(each)}) == 256
+        counts.append(len(asked))
+    assert counts[0] == counts[1] < 270
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from([1, 2, 3, 4, 8, 16, 100, 255, 256, 257]), min_size=1, max_size=3))
+def test_a_sample_lies_all_over_the_image(grid: list[int]) -> None:
+    """It is as large as it may be, and lies in both halves of every axis, however rows and their number match."""
+    files = ChunkFiles("a", (1,) * len(grid), "", ".").sample(Region.whole(tuple(grid)))
+    assert len(set(files)) == len(files) == min(256, math.prod(grid))
+    places = np.array([[int(number) for number in file.removeprefix("a/").split(".")] for file in files])
+    for extent, positions in zip(grid, places.T, strict=True):
+        assert positions.max() < extent
+        if extent > 1:
+            in_first_half = np.mean(positions < extent / 2)
+            assert 0.3 < in_first_half < 0.85

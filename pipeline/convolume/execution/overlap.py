@@ -130,7 +130,7 @@ def lazy_source(source: Source, block_shape: tuple[int, ...], job: BlockJob | No
     array: da.Array = da.from_array(
         _Sliceable(source, block_shape, job),
         chunks=block_shape,
-        name=f"read {source.path}-{tokenize(identity_of(source), info, block_shape)}",
+        name=f"read {source.path}-{tokenize(str(identity_of(source)), info, block_shape)}",
         asarray=False,
         meta=np.empty((0,) * info.ndim, info.dtype),
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from convolume.execution.journal import Journal
-    from convolume.stores import Sink, Source
+    from convolume.stores import Identity, Sink, Source
 
 __all__ = [
     "BlockJob",
@@ -137,7 +137,7 @@ def read_patiently(source: Source, region: Region) -> Array:
     return patiently(source.path, f"voxels {region} cannot be read", lambda: source.read(region))
 
 
-def identity_of(source: Source) -> str:
+def identity_of(source: Source) -> Identity:
     """Return what tells a source from another one in its place; asked again as `read_patiently` reads."""
     return patiently(source.path, "cannot be told from another image", source.identity)
 

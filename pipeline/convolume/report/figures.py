@@ -155,7 +155,7 @@ class _ArraySource(Source):
     def read(self, region: Region) -> npt.NDArray[Any]:
         return np.asarray(self._array[region.slices])
 
-    def identity(self) -> str:
+    def signature(self) -> str:
         return self.path
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from convolume.errors import InputError
 from convolume.regions import Region
 from convolume.registry import load_member, member_names
+from convolume.stores._identity import Identity
 from convolume.stores._interfaces import (
     DEFAULT_CACHE_BYTES,
     IfExists,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CACHE_BYTES",
+    "Identity",
     "IfExists",
     "Sink",
     "SinkOptions",

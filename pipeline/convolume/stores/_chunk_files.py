@@ -1,17 +1,19 @@
-"""The files of a Zarr array's chunks or shards: which of them are not there."""
+"""The files of a Zarr array's chunks or shards: which of them are not there, and a sample of them."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from convolume.errors import InputError, RunError
+from convolume.stores._identity import spread
 from convolume.stores._zarr_metadata import document_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from convolume.regions import Region
 
@@ -54,11 +56,22 @@ class ChunkFiles:
 
     def missing(self, region: Region) -> Iterator[str]:
         """Yield the names of the files of a region that are not there."""
-        spans = [range(a // n, -(-b // n)) for a, b, n in zip(region.start, region.stop, self.unit, strict=True)]
-        for place in product(*spans):
-            name = self.prefix + self.separator.join(map(str, place))
+        for place in product(*self._spans(region)):
+            name = self._name(place)
             if not os.path.exists(f"{self.array_path}/{name}"):  # noqa: PTH110 - a million times, and half the time
                 yield name
+
+    def sample(self, region: Region) -> tuple[str, ...]:
+        """Return paths of files of a region, spread over it and not too many; how many there are costs nothing."""
+        spans = self._spans(region)
+        numbers = spread(prod(map(len, spans)))
+        return tuple(f"{self.array_path}/{self._name(_place(number, spans))}" for number in numbers)
+
+    def _spans(self, region: Region) -> list[range]:
+        return [range(a // n, -(-b // n)) for a, b, n in zip(region.start, region.stop, self.unit, strict=True)]
+
+    def _name(self, place: Sequence[int]) -> str:
+        return self.prefix + self.separator.join(map(str, place))
 
     def check_before(self, path: str, region: Region) -> None:
         """Refuse an image of which files are missing, before a run begins.
@@ -91,3 +104,12 @@ class ChunkFiles:
                 "any more, and was when the run began"
             )
             raise RunError(message)
+
+
+def _place(number: int, spans: list[range]) -> list[int]:
+    """Return the place of that number, counted as `product` goes through them."""
+    place = []
+    for span in reversed(spans):
+        number, position = divmod(number, len(span))
+        place.append(span[position])
+    return place[::-1]

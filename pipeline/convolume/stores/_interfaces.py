@@ -6,13 +6,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from convolume.regions import Region
+from convolume.stores._identity import Identity
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
     from convolume.image import ImageInfo
-    from convolume.regions import Region
 
 __all__ = ["DEFAULT_CACHE_BYTES", "IfExists", "Sink", "SinkOptions", "Source", "SourceOptions", "Written"]
 
@@ -88,8 +90,20 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def identity(self) -> str:
-        """Return a text that changes when the image is replaced by another one; cheap, no voxel is read."""
+    def signature(self) -> str:
+        """Return what the image says of itself: a text that changes with all that `files` do not show.
+
+        The format, and a digest of metadata that lie in files of their own; or what tells an array from another one.
+        """
+
+    def files(self, region: Region) -> tuple[str, ...]:
+        """Return the files, or a bounded sample of them, that the voxels of a region lie in; whether there or not."""
+        del region
+        return ()
+
+    def identity(self) -> Identity:
+        """Return what changes when the image is replaced by another one; cheap, no voxel is read."""
+        return Identity.of(self.signature(), self.files(Region.whole(self.info.shape)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,9 +96,13 @@ class SelectedSource(Source):
         """Return the voxels of a region of the box."""
         return self.whole.read(region.shifted(self.box.start))
 
-    def identity(self) -> str:
-        """Return the whole's identity and the box."""
-        return f"{self.whole.identity()} {self.box}"
+    def signature(self) -> str:
+        """Return the whole's signature and the box."""
+        return f"{self.whole.signature()} {self.box}"
+
+    def files(self, region: Region) -> tuple[str, ...]:
+        """Return the whole's files in which a region of the box lies: what is not read may change."""
+        return self.whole.files(region.shifted(self.box.start))
 
     def __reduce__(self) -> tuple[type[SelectedSource], tuple[Source, Region]]:
         """Pickle what cannot be computed again."""

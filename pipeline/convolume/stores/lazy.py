@@ -83,7 +83,7 @@ class LazySource(Source):
         voxels: npt.NDArray[Any] = self.array[region.slices].compute(scheduler="synchronous")
         return voxels
 
-    def identity(self) -> str:
+    def signature(self) -> str:
         """Return the name of the array's graph."""
         return str(self.array.name)
 

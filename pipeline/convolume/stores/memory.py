@@ -128,7 +128,7 @@ class MemorySource(Source):
         """Return a view of the array."""
         return _finished(self.path).levels[self.level][region.slices]
 
-    def identity(self) -> str:
+    def signature(self) -> str:
         """Return the array's address in memory: another array is another image."""
         array = _finished(self.path).levels[self.level]
         return f"{self.path} level {self.level} at {array.__array_interface__['data'][0]}"

@@ -13,7 +13,7 @@ import numpy as np
 from convolume.errors import InputError
 from convolume.image import Axis, ImageInfo
 from convolume.stores._axes import check_dtype, check_one_level, named_axes, with_options
-from convolume.stores._files import file_identity, load_extra, staged
+from convolume.stores._files import load_extra, staged
 from convolume.stores._interfaces import Source, SourceOptions
 
 if TYPE_CHECKING:
@@ -129,9 +129,14 @@ class NiftiSource(Source):
         scaled = voxels.astype(np.float64) * self.layout.slope + self.layout.intercept
         return scaled.astype(self.layout.image_dtype, copy=False)
 
-    def identity(self) -> str:
-        """Return the file's size and time."""
-        return f"nifti {file_identity(self.file)}"
+    def signature(self) -> str:
+        """Return the format: all else stands in the file."""
+        return "nifti"
+
+    def files(self, region: Region) -> tuple[str, ...]:
+        """Return the file."""
+        del region
+        return (self.file,)
 
     def _uncompressed(self) -> Path:
         return staged(self.file, self.layout.file_bytes) if self.file.endswith(".gz") else Path(self.file)

@@ -65,9 +65,8 @@ def open_source(path: str, options: SourceOptions) -> Source:
     # Our own outputs are whole when they open: what is missing there was all fill value.
     is_ours = attributes(path).get("convolume", {}).get("finished") is True
     is_strict = options.missing == "error" and not is_ours
-    return ZarrSource(
-        path, info, array_path, ChunkFiles.of(array_path, layout.shards or layout.chunks) if is_strict else None
-    )
+    files = ChunkFiles.of(array_path, layout.shards or layout.chunks)
+    return ZarrSource(path, info, array_path, files, is_strict=is_strict)
 
 
 def create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink:

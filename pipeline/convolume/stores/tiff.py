@@ -87,9 +87,14 @@ class TiffSource(Source):
         voxels = _opened(self.path, file_identity(self.path), os.getpid()).read(tuple(slices))
         return voxels.transpose(self.order).astype(self.info.dtype, order="C", copy=False)
 
-    def identity(self) -> str:
-        """Return the file's size and time."""
-        return f"tiff {file_identity(self.path)}"
+    def signature(self) -> str:
+        """Return the format: all else stands in the file."""
+        return "tiff"
+
+    def files(self, region: Region) -> tuple[str, ...]:
+        """Return the file."""
+        del region
+        return (self.path,)
 
 
 class _Stack:

@@ -44,8 +44,8 @@ def open_source(path: str, options: SourceOptions) -> Source:
     if unknown:
         taken = "".join(axis.name for axis in info.axes)
         info = info.with_(notes=(f"{path}: its dimensions are named {', '.join(names)}; {taken} are taken",))
-    files = ChunkFiles.of(path, layout.shards or layout.chunks) if options.missing == "error" else None
-    return ZarrSource(path, info, path, files)
+    files = ChunkFiles.of(path, layout.shards or layout.chunks)
+    return ZarrSource(path, info, path, files, is_strict=options.missing == "error")
 
 
 def _dimension_names(path: str, layout: ArrayLayout) -> tuple[str, ...]:
@@ -70,20 +70,25 @@ class ZarrSource(Source):
         The image.
     array_path : str
         The array's folder.
-    files : ChunkFiles, optional
-        Files that must be there; where none are given, those that are missing are fill value.
+    chunk_files : ChunkFiles
+        The files of the array's voxels.
+    is_strict : bool
+        Whether they must be there; else those that are missing are fill value.
     """
 
-    def __init__(self, path: str, info: ImageInfo, array_path: str, files: ChunkFiles | None = None) -> None:
+    def __init__(
+        self, path: str, info: ImageInfo, array_path: str, chunk_files: ChunkFiles, *, is_strict: bool
+    ) -> None:
         self.path = path
         self.info = info
         self.array_path = array_path
-        self.files = files
+        self.chunk_files = chunk_files
+        self.is_strict = is_strict
 
     def check_whole(self, region: Region) -> None:
         """Refuse an image of which files are missing."""
-        if self.files is not None:
-            self.files.check_before(self.path, region)
+        if self.is_strict:
+            self.chunk_files.check_before(self.path, region)
 
     @property
     def decoded_chunks(self) -> tuple[tuple[int, int], ...]:
@@ -93,10 +98,14 @@ class ZarrSource(Source):
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region."""
         voxels = ZarrArray(self.array_path, self.cache_bytes, self.io_threads).read(region)
-        if self.files is not None:
-            self.files.check_read(region)
+        if self.is_strict:
+            self.chunk_files.check_read(region)
         return voxels
 
-    def identity(self) -> str:
+    def signature(self) -> str:
         """Return a digest of the metadata files."""
         return f"zarr {digest(*dict.fromkeys([self.path, self.array_path]))}"
+
+    def files(self, region: Region) -> tuple[str, ...]:
+        """Return the files of chunks or shards, a sample of them where there are many."""
+        return self.chunk_files.sample(region)

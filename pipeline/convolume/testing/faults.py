@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from convolume.devices import Device
 from convolume.execution.journal import Journal
 from convolume.execution.ownership import Claim
-from convolume.stores import Sink, Source
+from convolume.stores import Identity, Sink, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,7 +105,15 @@ class FailingSource(Source):
         self.fuse.passes("read")
         return self.inner.read(region)
 
-    def identity(self) -> str:
+    def signature(self) -> str:
+        """Return what the inner one says."""
+        return self.inner.signature()
+
+    def files(self, region: Region) -> tuple[str, ...]:
+        """Return those of the inner one."""
+        return self.inner.files(region)
+
+    def identity(self) -> Identity:
         """Say it, or fail."""
         self.fuse.passes("identity")
         return self.inner.identity()

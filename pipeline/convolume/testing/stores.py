@@ -5,7 +5,9 @@ A new format is taken up by the tests once it has an entry in `EXAMPLES`; a sink
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from convolume.stores import Sink, Source
+    from convolume.stores import Identity, Sink, Source
 
     Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -38,6 +40,7 @@ __all__ = [
     "DTYPES",
     "EXAMPLES",
     "check_crosses_processes",
+    "check_identity",
     "check_sink",
     "check_source",
     "image_info",
@@ -121,16 +124,47 @@ def check_source(source: Source, expected: npt.NDArray[Any]) -> None:
 
 
 def check_crosses_processes(source: Source, expected: npt.NDArray[Any]) -> None:
-    """Hold a source to its promise: used or not, it pickles small, and another process reads the same voxels."""
+    """Hold a source to its promise: used or not, it pickles small; another process reads the same, and knows it."""
     source.read(Region.whole(expected.shape))
     pickled = pickle.dumps(source)
     assert_array_less(len(pickled), LARGEST_PICKLE_BYTES)
     code = (
         "import pickle, sys; from convolume.regions import Region; source = pickle.load(sys.stdin.buffer); "
-        "pickle.dump(source.read(Region.whole(source.info.shape)), sys.stdout.buffer)"
+        "pickle.dump((source.read(Region.whole(source.info.shape)), source.identity()), sys.stdout.buffer)"
     )
     done = subprocess.run([sys.executable, "-c", code], input=pickled, capture_output=True, check=True)  # noqa: S603
-    _assert_equal(pickle.loads(done.stdout), expected)  # noqa: S301  # our own bytes
+    voxels, identity = pickle.loads(done.stdout)  # noqa: S301  # our own bytes
+    _assert_equal(voxels, expected)
+    assert_equal(identity, source.identity())
+
+
+def check_identity(member: str, folder: Path) -> None:
+    """Hold a source to its promise: other voxels in its place are told, and files of another time from other files.
+
+    Parameters
+    ----------
+    member : str
+        A format of `EXAMPLES`.
+    folder : Path
+        An empty one.
+    """
+    path = write_example(member, folder, random_array((5, 7, 6), "uint16", seed=1))
+    before = _identity_at(path, folder, 10**18)
+    later = _identity_at(path, folder, 10**18 + 1)
+    assert_equal((later.signature, later.sizes_bytes), (before.signature, before.sizes_bytes))
+    assert_equal(later == before, not before.sizes_bytes)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    write_example(member, folder, random_array((5, 7, 6), "uint16", seed=2))
+    # A copy may keep times, another image of the same size does not.
+    after = _identity_at(path, folder, 10**18 + 1)
+    assert_equal((after == before, str(after) == str(before)), (False, False))
+
+
+def _identity_at(path: str, folder: Path, changed_ns: int) -> Identity:
+    for file in folder.rglob("*"):
+        os.utime(file, ns=(changed_ns, changed_ns))
+    return open_source(path).identity()
 
 
 def check_sink(path: str, array: npt.NDArray[Any], options: SinkOptions) -> None:
