@@ -3,7 +3,7 @@
     python benchmarks/gpu_shapes.py [--device NAME] [--extent 256] [--repeats 7] [--only NAME] [--json FILE]
 
 A shape is columns x lines of work items, and rows of outputs of each. For every filter the fastest are printed, then
-the one that the estimate of `convolume.devices.opencl._tile` takes; milliseconds by OpenCL's own clock. About 60
+the one that the estimate of `convolume.devices.opencl._tile_job` takes; milliseconds by OpenCL's own clock. About 60
 programs are compiled for each filter, which takes some minutes; no network is needed.
 """
 
@@ -17,8 +17,8 @@ from unittest.mock import patch
 from on_gpu import CASES, as_on_a_gpu, filtered
 from side_by_side import Bench, aligned_empty
 
-from convolume.devices.opencl import _device, _tile
-from convolume.devices.opencl._tile import COLUMNS, ROWS, WORK_ITEMS, TileJob
+from convolume.devices.opencl import _device, _tile, _tile_job
+from convolume.devices.opencl._tile_job import COLUMNS, ROWS, WORK_ITEMS, TileJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,14 +58,14 @@ def _timed(bench: Bench, device: Device, case: Case) -> tuple[dict[Shape, float]
         with patch.object(TileJob, "cost_a_plane", lambda job, *_, wanted=wanted: _shape(job) != wanted):
             if wanted in set(_shapes_used(call)):
                 seconds[wanted] = bench.time(call)[0].program_seconds
-    _tile.cheapest_job.cache_clear()
+    _tile_job.cheapest_job.cache_clear()
     return seconds, chosen
 
 
 def _shapes_used(call: Callable[[], object]) -> Iterator[Shape]:
     """Call, and yield the shapes of the programs that were run."""
     used: list[TileJob] = []
-    _tile.cheapest_job.cache_clear()
+    _tile_job.cheapest_job.cache_clear()
     tile = _tile.Tile
     with patch.object(_tile, "Tile", lambda job, *told: used.append(job) or tile(job, *told)):
         call()

@@ -14,10 +14,11 @@ from convolume.boundary import BoundaryMode
 from convolume.devices import Pass
 from convolume.devices.numpy import NumpyDevice
 from convolume.devices.numpy import available as numpy_devices
-from convolume.devices.opencl import _state, _tile, available, rendered_source
+from convolume.devices.opencl import _state, _tile, _tile_job, available, rendered_source
 from convolume.devices.opencl._jobs import Numbers, Traits
 from convolume.devices.opencl._resident import Resident
-from convolume.devices.opencl._tile import LOCAL_BYTES, SUM_REGISTERS, Limits, TileJob, tile_of
+from convolume.devices.opencl._tile import tile_of
+from convolume.devices.opencl._tile_job import LOCAL_BYTES, SUM_REGISTERS, Limits, TileJob
 from convolume.execution.in_memory import filter_array
 from convolume.numerics import Precision
 from convolume.operations import Correlate, Operation, Sequence
@@ -199,7 +200,7 @@ def test_other_forms(tiling_gpu: OpenCLDevice, kernel: str, form: str) -> None:
         else:
             patch.setattr(held.home, "limits", Limits(LOCAL_BYTES, 256, 4, parameter_bytes=0))
         made: list[TileJob] = []
-        patch.setattr(_tile, "TileJob", lambda *told: made.append(TileJob(*told)) or made[-1])
+        patch.setattr(_tile_job, "TileJob", lambda *told: made.append(TileJob(*told)) or made[-1])
         assert _bits(steps, image, tiling_gpu) == expected
         assert made
         assert all(job.wide_planes if form == "long places" else not job.weights_by_value for job in made)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from convolume.devices import Pass
     from convolume.devices.opencl._jobs import Job, Numbers
     from convolume.devices.opencl._programs import Programs
-    from convolume.devices.opencl._tile import Limits, TileJob
+    from convolume.devices.opencl._tile_job import Limits, TileJob
     from convolume.operations import Arithmetic
     from convolume.records import DeviceInfo
 

@@ -18,7 +18,7 @@ from convolume.devices.opencl._discovery import find, shares_memory, takes_syste
 from convolume.devices.opencl._guard import Guard
 from convolume.devices.opencl._programs import Programs, own_errors
 from convolume.devices.opencl._resident import Residence
-from convolume.devices.opencl._tile import Limits
+from convolume.devices.opencl._tile_job import Limits
 from convolume.devices.opencl._variants import Variants
 
 if TYPE_CHECKING:
