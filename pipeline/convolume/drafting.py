@@ -180,8 +180,12 @@ def _prepares(job: BlockJob) -> bool:
 
 
 def _hungriest(workflow: Workflow, outlook: Outlook, chosen: BlockOption) -> str:
-    """Return which step needs most memory in a block, and how much."""
-    target, step, size_bytes = outlook.promise.block.hungriest(chosen.shape)
+    """Return which step needs most memory in a block, and how much; or that the pyramid's blocks need more."""
+    promise = outlook.promise
+    if promise.pyramid_bytes > promise.block.host_bytes(chosen.shape) + chosen.reading.chunk_bytes:
+        size = f"{-(-promise.pyramid_bytes // 2**20)} MiB a block"
+        return f"the pyramid needs most, {size} whatever the others' shape (`pyramid: false` leaves it out)"
+    target, step, size_bytes = promise.block.hungriest(chosen.shape)
     name, spec = list(workflow.outputs.items())[target]
     told = f"step {step + 1} of output {name!r} ({spec.steps[step].name})" if spec.steps else f"output {name!r}"
     return f"{told} needs most, {-(-size_bytes // 2**20)} MiB a block"

@@ -10,7 +10,7 @@ from convolume.records import Forecast
 from convolume.regions import BlockGrid, Halo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from convolume.planning.blocks import BlockOption
     from convolume.planning.method import MethodChoice
@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 Strategy = Literal["windows", "overlap", "in_memory"]
+# Smaller blocks than that along every axis are not offered: tasks and halos would cost more than their voxels.
+_LEAST_EXTENT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,26 +180,46 @@ def check_memory(
     Raises
     ------
     InputError
-        Names what is needed, what there is, and three ways out with their numbers.
+        Names what is needed, what there is, and the ways out with their numbers.
     """
     limit, threads = resources.worker_memory_bytes, resources.threads_per_worker
     if chosen.peak_host_bytes <= limit:
         return
-
-    def told(size_bytes: int) -> str:
-        return f"{_mib(size_bytes)}{'' if size_bytes <= limit else ', still too much'}"
-
-    smaller = chosen.shape
-    while max(smaller) > 1 and needs(threads, smaller) > limit:
-        smaller = tuple(max(1, b // 2) for b in smaller)
     message = (
         f"a worker needs {_mib(chosen.peak_host_bytes)} for {threads} block{'s' if threads > 1 else ''} of "
         f"{' x '.join(map(str, chosen.shape))} voxels at a time, and has {_mib(limit)}; {step}. Ways out: "
-        f"`memory: {_mib(chosen.peak_host_bytes * resources.workers)}` in the configuration; `threads_per_worker: 1` "
-        f"({told(needs(1, chosen.shape))}); or smaller chunks and blocks, `block: {list(smaller)}` "
-        f"({told(needs(threads, smaller))})"
+        f"{'; '.join(_ways_out(chosen, needs, resources))}"
     )
     raise InputError(message)
+
+
+def _ways_out(chosen: BlockOption, needs: Callable[[int, tuple[int, ...]], int], resources: Resources) -> Iterator[str]:
+    """Yield what helps: more memory, fewer workers or threads that share it, or smaller blocks."""
+    limit, workers, threads = resources.worker_memory_bytes, resources.workers, resources.threads_per_worker
+    yield f"`memory: {_mib(chosen.peak_host_bytes * workers)}` in the configuration"
+    fewer = workers * limit // chosen.peak_host_bytes
+    if fewer:
+        yield f"`workers: {fewer}` ({_mib(workers * limit // fewer)} for each)"
+    if threads > 1:
+        alone = needs(1, chosen.shape)
+        yield f"`threads_per_worker: 1` ({_mib(alone)}{'' if alone <= limit else ', not enough by itself'})"
+    yield _smaller_blocks(chosen.shape, needs, limit, threads)
+
+
+def _smaller_blocks(
+    shape: tuple[int, ...], needs: Callable[[int, tuple[int, ...]], int], limit: int, threads: int
+) -> str:
+    # One thread with blocks as they are is another way out already.
+    for at_once in (threads, 1) if needs(1, shape) > limit else (threads,):
+        smaller = shape
+        while max(smaller) > _LEAST_EXTENT and needs(at_once, smaller) > limit:
+            smaller = tuple(max(1, b // 2) for b in smaller)
+        needed = needs(at_once, smaller)
+        if needed <= limit:
+            alone = " with `threads_per_worker: 1`" if at_once < threads else ""
+            return f"smaller chunks and blocks, `block: {list(smaller)}`{alone} ({_mib(needed)})"
+    voxels = " x ".join(map(str, smaller))
+    return f"smaller blocks do not help: with {at_once} of {voxels} voxels at a time it is {_mib(needed)}"
 
 
 def _mib(size_bytes: int) -> str:
