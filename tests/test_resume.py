@@ -502,3 +502,15 @@ def test_the_command_goes_on(folder: Folder, monkeypatch: pytest.MonkeyPatch) ->
     assert (done.exit_code, done.stderr) == (0, "")
     assert f"filter: 0 of {BLOCKS - 3} blocks (0%)" in done.stdout
     assert RunFile.read(folder.name("sum.ome.zarr.convolume")).state == "finished"  # type: ignore[union-attr]
+
+
+def test_an_input_of_other_axes_is_refused(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the run chose for its own axes fits none of the new ones, and the refusal says what differs."""
+    Calls(monkeypatch, task, "filter_patch").break_off(folder, 2)
+    shutil.rmtree(folder.name("image.ome.zarr"))
+    folder.write_input(IMAGE[0])
+    for output in folder.values["outputs"].values():
+        del output["chunks"]
+    del folder.values["block"]
+    with pytest.raises(InputError, match="was left unfinished by a run that differs: "):
+        folder.run()

@@ -16,6 +16,7 @@ __all__ = [
     "HostMemoryError",
     "InputError",
     "PassingError",
+    "PlanTooLargeError",
     "RunError",
     "StorageError",
     "WorkerDiedError",
@@ -36,6 +37,10 @@ class InputError(ConvolumeError, ValueError):
     """What the user asked for cannot be done; nothing was written."""
 
     exit_code = 2
+
+
+class PlanTooLargeError(InputError):
+    """A worker has not enough memory for a plan's blocks."""
 
 
 class DeviceError(ConvolumeError, RuntimeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,12 @@ import numpy as np
 from convolume import stores
 from convolume.devices._selection import choose_device, open_device
 from convolume.drafting import draft_plan
-from convolume.errors import InputError
+from convolume.errors import InputError, PlanTooLargeError
 from convolume.execution.task import BlockJob, StoreJob, Target
 from convolume.filters import FilterContext
 from convolume.numerics import Precision, default_result_dtype, working_dtype
 from convolume.operations import Sequence
+from convolume.planning.blocks import full_block
 from convolume.planning.earlier import NOTHING_CHOSEN, Chosen
 from convolume.planning.method import settled
 from convolume.refusals import blamed_key, check_apart, check_disk, check_figures, check_process_border
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from convolume.stores import Sink, Source
 
 __all__ = ["Prepared", "prepare", "prepare_job", "source_options"]
+
+_NO_SHARDS = "every chunk is a file, where no shards are named: a worker has no room for blocks of whole shards"
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,25 @@ def prepare(
     # Workers share the machine's cores; each decodes and encodes with its own part of them.
     source.io_threads = max(1, (os.cpu_count() or 1) // resources.workers)
     job, methods = _job(document, source, device, chosen)
-    targets = job.targets
-    sinks = tuple(_sink(document, target, source, chosen, crosses_processes=crosses_processes) for target in targets)
+    sink_of = partial(_sink, document, source=source, chosen=chosen, crosses_processes=crosses_processes)
+    with document.at("block"):
+        block = full_block(document.model.block, source.info.shape) if document.model.block else None
+    earlier = {name: unit for name, unit in chosen.write_units.items() if len(unit) == source.info.ndim}
+    sinks = tuple(sink_of(target, block=block or earlier.get(target.name)) for target in job.targets)
     check_apart(document, sinks)
     check_disk(document, sinks, chosen)
     check_figures(document, source, sinks)
+    draft = partial(draft_plan, document, resources=resources, device=device, methods=methods, chosen=chosen)
     store_job = StoreJob(job, source, sinks)
-    return Prepared(document, draft_plan(document, store_job, resources, device, methods, chosen), store_job)
+    try:
+        return Prepared(document, draft(store_job), store_job)
+    except PlanTooLargeError:
+        if block or earlier or not any(sink.levels[0].shards for sink in sinks):
+            raise
+    # Shards that nobody named are not worth a refusal: blocks of single chunks need less.
+    unsharded = _unsharded(store_job, sink_of)
+    plan = draft(unsharded)
+    return Prepared(document, replace(plan, notes=(*plan.notes, _NO_SHARDS)), unsharded)
 
 
 def prepare_job(document: Document[Workflow], source: Source, device: DeviceChoice | None = None) -> BlockJob:
@@ -184,7 +199,13 @@ def _target(
 
 
 def _sink(
-    document: Document[Workflow], target: Target, source: Source, chosen: Chosen, *, crosses_processes: bool
+    document: Document[Workflow],
+    target: Target,
+    *,
+    source: Source,
+    chosen: Chosen,
+    block: tuple[int, ...] | None,
+    crosses_processes: bool,
 ) -> Sink:
     spec: OutputSpec = document.model.outputs[target.name]
     with document.at("outputs", target.name, "path"):
@@ -193,7 +214,7 @@ def _sink(
             raise InputError(message)
     image = source.info.with_(dtype=target.dtype, chunks=None, shards=None, notes=())
     if_exists = chosen.if_exists.get(target.name, spec.if_exists)
-    options = stores.SinkOptions(spec.chunks, spec.shards, pyramid=spec.pyramid, if_exists=if_exists)
+    options = stores.SinkOptions(spec.chunks, spec.shards, pyramid=spec.pyramid, if_exists=if_exists, block=block)
     create_it = partial(stores.create_sink, spec.path, image)
     try:
         sink = create_it(options)
@@ -205,6 +226,12 @@ def _sink(
         check_process_border(sink.path, reachable=sink.crosses_processes or not crosses_processes)
         sink.check()
     return sink
+
+
+def _unsharded(job: StoreJob, sink_of: Callable[..., Sink]) -> StoreJob:
+    """Return a job whose outputs have shards only where the workflow names them."""
+    pairs = zip(job.blocks.targets, job.sinks, strict=True)
+    return replace(job, sinks=tuple(sink_of(target, block=sink.levels[0].chunks) for target, sink in pairs))
 
 
 def _precision(source: Source, workflow: Workflow) -> Precision:

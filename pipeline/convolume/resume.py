@@ -248,6 +248,7 @@ def _chosen(file: RunFile, names: list[str]) -> Chosen:
     return Chosen(
         block_shape_voxels=tuple(prints["block"]),
         methods={name: tuple(output["methods"]) for name, output in prints["outputs"].items()},
+        write_units={name: tuple(output["shards"] or output["chunks"]) for name, output in prints["outputs"].items()},
         if_exists=dict.fromkeys(names, "resume"),
     )
 

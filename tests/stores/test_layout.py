@@ -75,6 +75,16 @@ def test_defaults() -> None:
     assert (large.chunks, large.shards) == ((1, 1, 9, 128, 128), (1, 1, 9, 256, 256))
 
 
+@given(IMAGES, st.tuples(*[st.sampled_from([1, 20, 64, 100, 128, 192, 256, 384, 512, 5000])] * 3))
+def test_usual_units_suit_blocks(image: ImageInfo, block: tuple[int, int, int]) -> None:
+    """Blocks are whole shards; who goes on with blocks of the units that were taken gets the same units."""
+    finest, *coarser = level_infos("out.zarr", image, SinkOptions(block=block))
+    unit = write_unit(finest)
+    assert all(b % u == 0 or b >= n for b, u, n in zip(block, unit, image.shape, strict=True))
+    assert level_infos("out.zarr", image, SinkOptions(block=unit)) == (finest, *coarser)
+    assert all(c is None or c <= 128 for level in coarser for c in level.chunks or ())
+
+
 def test_units_of_other_lengths_are_compared_in_micrometres() -> None:
     """1 mm is coarser than 2 µm."""
     axes = (Axis("z", "space", "millimeter", 1.0), Axis("y", "space", "micrometer", 2.0))

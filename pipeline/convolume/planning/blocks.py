@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from convolume.planning.reading import Reading
 
-__all__ = ["BlockChoice", "BlockOption", "checked_block", "choose_blocks", "whole_units"]
+__all__ = ["BlockChoice", "BlockOption", "checked_block", "choose_blocks", "full_block", "whole_units"]
 
 # Blocks beyond this are no faster: halos are cheap long before.
 _MOST_VOXELS = 2**27
@@ -96,18 +96,29 @@ def whole_units(
             yield shape
 
 
-def checked_block(wanted: tuple[int, ...], shape: tuple[int, ...], units: list[tuple[int, ...]]) -> tuple[int, ...]:
+def full_block(wanted: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the wanted block for all axes: missing leading ones get 1, none exceeds the image.
+
+    Raises
+    ------
+    InputError
+        It has too many axes.
+    """
+    if len(wanted) > len(shape):
+        message = f"{list(wanted)} has {len(wanted)} axes, and the image has {len(shape)}"
+        raise InputError(message)
+    return tuple(min(b, n) for b, n in zip((1,) * (len(shape) - len(wanted)) + wanted, shape, strict=True))
+
+
+def checked_block(wanted: tuple[int, ...], shape: tuple[int, ...], units: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the wanted block for all axes.
 
     Raises
     ------
     InputError
         It has too many axes, or cuts through a shard.
     """
-    if len(wanted) > len(shape):
-        message = f"{list(wanted)} has {len(wanted)} axes, and the image has {len(shape)}"
-        raise InputError(message)
-    block = tuple(min(b, n) for b, n in zip((1,) * (len(shape) - len(wanted)) + wanted, shape, strict=True))
+    block = full_block(wanted, shape)
     for unit in units:
         if any(b % u and b < n for b, u, n in zip(block, unit, shape, strict=True)):
             message = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from convolume.errors import InputError
+from convolume.errors import PlanTooLargeError
 from convolume.records import Forecast
 from convolume.regions import BlockGrid, Halo
 
@@ -179,7 +179,7 @@ def check_memory(
 
     Raises
     ------
-    InputError
+    PlanTooLargeError
         Names what is needed, what there is, and the ways out with their numbers.
     """
     limit, threads = resources.worker_memory_bytes, resources.threads_per_worker
@@ -190,7 +190,7 @@ def check_memory(
         f"{' x '.join(map(str, chosen.shape))} voxels at a time, and has {_mib(limit)}; {step}. Ways out: "
         f"{'; '.join(_ways_out(chosen, needs, resources))}"
     )
-    raise InputError(message)
+    raise PlanTooLargeError(message)
 
 
 def _ways_out(chosen: BlockOption, needs: Callable[[int, tuple[int, ...]], int], resources: Resources) -> Iterator[str]:
@@ -213,13 +213,18 @@ def _smaller_blocks(
     for at_once in (threads, 1) if needs(1, shape) > limit else (threads,):
         smaller = shape
         while max(smaller) > _LEAST_EXTENT and needs(at_once, smaller) > limit:
-            smaller = tuple(max(1, b // 2) for b in smaller)
+            smaller = tuple(map(_power_of_two_below, smaller))
         needed = needs(at_once, smaller)
         if needed <= limit:
             alone = " with `threads_per_worker: 1`" if at_once < threads else ""
-            return f"smaller chunks and blocks, `block: {list(smaller)}`{alone} ({_mib(needed)})"
+            return f"smaller blocks, `block: {list(smaller)}`{alone} ({_mib(needed)})"
     voxels = " x ".join(map(str, smaller))
     return f"smaller blocks do not help: with {at_once} of {voxels} voxels at a time it is {_mib(needed)}"
+
+
+def _power_of_two_below(extent: int) -> int:
+    # Whole chunks of any usual size.
+    return max(1, 1 << (extent - 1).bit_length() - 1) if extent > 1 else 1
 
 
 def _mib(size_bytes: int) -> str:

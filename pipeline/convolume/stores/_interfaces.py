@@ -108,12 +108,25 @@ class Source(ABC):
 
 @dataclass(frozen=True, slots=True)
 class SinkOptions:
-    """How an output is stored; None takes a good default for the image's shape."""
+    """How an output is stored; None takes a good default for the image's shape.
+
+    Parameters
+    ----------
+    chunks, shards : tuple of int, optional
+        Their extents in voxels, one for each axis.
+    pyramid : bool
+        Whether there are coarser levels.
+    if_exists : {'error', 'overwrite', 'resume'}
+        What is done with what is there.
+    block : tuple of int, optional
+        Extents of the blocks that it will be written in: chunks and shards that are not named suit them.
+    """
 
     chunks: tuple[int, ...] | None = None
     shards: tuple[int, ...] | None = None
     pyramid: bool = True
     if_exists: IfExists = "error"
+    block: tuple[int, ...] | None = None
 
 
 class Sink(ABC):

@@ -19,6 +19,8 @@ COARSEST_VOXELS = 128
 # So many files in one folder are where file systems, and whoever copies them, begin to suffer.
 MOST_CHUNKS_WITHOUT_SHARDS = 4096
 CHUNKS_PER_SHARD_AXIS = 2
+# Chunks that are made to suit blocks are no smaller: each is a file.
+LEAST_FITTED_VOXELS = 32
 
 
 def write_unit(level: ImageInfo) -> tuple[int, ...]:
@@ -50,7 +52,9 @@ def level_infos(path: str, image: ImageInfo, options: SinkOptions) -> tuple[Imag
     levels = [image]
     while options.pyramid and any(levels[-1].shape[axis] > COARSEST_VOXELS for axis in image.space_axes):
         levels.append(_halved(levels[-1]))
-    return tuple(_with_units(level, options) for level in levels)
+    chunks = _chunks(image, options)
+    per_shard, is_named = _chunks_per_shard(image, chunks, options), options.shards is not None
+    return tuple(_with_units(level, chunks, per_shard, always=is_named) for level in levels)
 
 
 def _halved(level: ImageInfo) -> ImageInfo:
@@ -74,21 +78,40 @@ def _finest_axes(level: ImageInfo) -> frozenset[int]:
     return frozenset(axis for axis, size in sizes.items() if size <= sqrt(2) * finest)
 
 
-def _with_units(level: ImageInfo, options: SinkOptions) -> ImageInfo:
-    wished = options.chunks or tuple(CHUNK_VOXELS if axis.kind == "space" else 1 for axis in level.axes)
-    chunks = tuple(min(c, n) for c, n in zip(wished, level.shape, strict=True))
-    return level.with_(chunks=chunks, shards=_shards(level, chunks, options))
+def _chunks(image: ImageInfo, options: SinkOptions) -> tuple[int, ...]:
+    """Return the extents of a chunk: those that are named, else usual ones, or such as suit the blocks."""
+    usual = tuple(CHUNK_VOXELS if axis.kind == "space" else 1 for axis in image.axes)
+    if options.chunks is not None or options.shards is not None or options.block is None:
+        return options.chunks or usual
+    return tuple(c if b >= n else _fitted(c, b) for c, b, n in zip(usual, options.block, image.shape, strict=True))
 
 
-def _shards(level: ImageInfo, chunks: tuple[int, ...], options: SinkOptions) -> tuple[int, ...] | None:
-    counts = tuple(-(-n // c) for n, c in zip(level.shape, chunks, strict=True))
+def _fitted(usual: int, block: int) -> int:
+    """Return the largest extent up to the usual one that divides a block; the usual one at a pinch."""
+    extents = range(min(LEAST_FITTED_VOXELS, usual, block), usual + 1)
+    return max((extent for extent in extents if block % extent == 0), default=usual)
+
+
+def _chunks_per_shard(image: ImageInfo, chunks: tuple[int, ...], options: SinkOptions) -> tuple[int, ...] | None:
+    """Return how many chunks a shard has along each axis, where there are shards."""
     if options.shards is not None:
-        # A small level has small chunks: its shard is the next whole number of them.
-        return tuple(c * min(count, max(1, s // c)) for c, count, s in zip(chunks, counts, options.shards, strict=True))
-    if options.chunks is not None or prod(counts) <= MOST_CHUNKS_WITHOUT_SHARDS:
-        return None
-    per_axis = (CHUNKS_PER_SHARD_AXIS if axis.kind == "space" else 1 for axis in level.axes)
-    return tuple(c * min(count, n) for c, count, n in zip(chunks, counts, per_axis, strict=True))
+        return tuple(max(1, s // c) for s, c in zip(options.shards, chunks, strict=True))
+    usual = tuple(CHUNKS_PER_SHARD_AXIS if axis.kind == "space" else 1 for axis in image.axes)
+    extents = tuple(c * count for c, count in zip(chunks, usual, strict=True))
+    block = options.block or extents
+    cuts = any(b % e and b < n for b, e, n in zip(block, extents, image.shape, strict=True))
+    return None if options.chunks is not None or cuts else usual
+
+
+def _with_units(
+    level: ImageInfo, wished: tuple[int, ...], per_shard: tuple[int, ...] | None, *, always: bool
+) -> ImageInfo:
+    chunks = tuple(min(c, n) for c, n in zip(wished, level.shape, strict=True))
+    counts = tuple(-(-n // c) for n, c in zip(level.shape, chunks, strict=True))
+    if per_shard is None or not (always or prod(counts) > MOST_CHUNKS_WITHOUT_SHARDS):
+        return level.with_(chunks=chunks, shards=None)
+    shards = tuple(c * min(count, n) for c, count, n in zip(chunks, counts, per_shard, strict=True))
+    return level.with_(chunks=chunks, shards=shards)
 
 
 def _check_units(path: str, image: ImageInfo, options: SinkOptions) -> None:
@@ -101,7 +124,7 @@ def _check_units(path: str, image: ImageInfo, options: SinkOptions) -> None:
             raise InputError(message)
     if options.shards is None:
         return
-    chunks = _with_units(image, replace(options, shards=None)).chunks or ()
+    chunks = tuple(map(min, _chunks(image, options), image.shape))
     if any(s % c and s < n for s, c, n in zip(options.shards, chunks, image.shape, strict=True)):
         message = f"{path}: shards {options.shards} are no whole number of chunks {chunks}"
         raise InputError(message)
