@@ -53,6 +53,11 @@ class Decision:
     found: dict[str, RunFile]
     resumed: str | None = None
 
+    def with_notes(self, notes: tuple[str, ...]) -> Decision:
+        """Return the same with more notes in its plan."""
+        plan = replace(self.prepared.plan, notes=(*self.prepared.plan.notes, *notes))
+        return replace(self, prepared=replace(self.prepared, plan=plan))
+
 
 def decide(
     workflow: Workflow,

@@ -17,6 +17,7 @@ from convolume import stores
 from convolume.clusters import Cluster, ClusterSettings
 from convolume.devices._selection import alike_devices, choose_device, worker_environments
 from convolume.errors import RunError
+from convolume.execution.neighbours import Share, announced, neighbours_note
 from convolume.execution.patience import errors_at, patiently
 from convolume.execution.pyramid import Pyramid, display_windows, drive_pyramids, pyramid_block_count
 from convolume.execution.task import identity_of
@@ -102,7 +103,8 @@ def run(
     """
     began = perf_counter()
     decision, site = _decided(workflow, config, overrides, restart=restart, same_input=same_input)
-    with undertaken(decision) as undertaking, site.cluster() as cluster:
+    shared = announced(_share(decision, site))
+    with undertaken(decision) as undertaking, shared, site.cluster() as cluster:
         return _execute(undertaking, cluster, progress or Silent(), began)
 
 
@@ -120,8 +122,7 @@ def plan(
         The workflow cannot be run.
     """
     decision, _ = _decided(workflow, config, overrides, may_write=False)
-    planned = decision.prepared.plan
-    return replace(planned, notes=(*planned.notes, *done_note(decision)))
+    return decision.with_notes(done_note(decision)).prepared.plan
 
 
 def verify(path: str, *, config: WrittenConfig = None, overrides: Sequence[str] = ()) -> Verdict:
@@ -160,7 +161,20 @@ def _decided(
     site = _site(config, of_config)
     prepare_with = partial(prepare, document, site.resources, site.device, crosses_processes=site.crosses_processes)
     decision = decide(document.model, prepare_with, restart=restart, same_input=same_input, may_write=may_write)
-    return decision, site
+    return decision.with_notes(neighbours_note(_share(decision, site), site.device.info)), site
+
+
+def _share(decision: Decision, site: _Site) -> Share:
+    """Return what a run may take of this machine; nothing where its workers were started by others, anywhere."""
+    if site.active is not None and site.crosses_processes:
+        return Share(0)
+    planned = decision.prepared.plan
+    devices = alike_devices(planned.device) if site.settings.worker_environments else (planned.device,)
+    return Share(
+        host_bytes=planned.resources.workers * planned.peak_host_bytes,
+        device_bytes=planned.peak_device_bytes,
+        devices=tuple(each.identifier for each in devices),
+    )
 
 
 @dataclass(frozen=True)
