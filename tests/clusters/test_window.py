@@ -18,6 +18,7 @@ from convolume.regions import BlockGrid, Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
 ONE_WORKER = ClusterSettings(workers=1, threads_per_worker=2, dashboard=False)
 LONGEST_RUN = 64
@@ -116,9 +117,9 @@ def fail_on(bad: int, number: int) -> int:
 
 
 @pytest.mark.parametrize("kind", [in_process, local])
-def test_a_failure_stops_no_other(kind: object) -> None:
+def test_a_failure_stops_no_other(kind: ModuleType) -> None:
     """Its words arrive even where it cannot."""
-    with kind.open_cluster(ONE_WORKER) as cluster:  # type: ignore[attr-defined]
+    with kind.open_cluster(ONE_WORKER) as cluster:
         tasks = (Task("fail", (n,), fail_on, (7, n)) for n in range(30))
         told = list(cluster.map_outcomes(tasks, LONGEST_RUN))
     (failed,) = [outcome for outcome in told if outcome.error is not None]

@@ -94,7 +94,7 @@ class BoxWalk:
         """Return the walk for a pass along b, and one along x; None where it does not serve."""
         b, x = roles
         read = np.dtype(numbers.source)
-        row = Row.of(x.line.places) if x else Row(slice(0, voxels.shape[-1]), *[np.zeros(0, np.intp)] * 2)
+        row = Row.of(x.line.places) if x else Row.of_nothing(voxels.shape[-1])
         width = vector_width(numbers, traits)
         if width == 1 or row is None or min(row.width, out.shape[-1]) < width:
             return None

@@ -71,6 +71,11 @@ class Row:
             return None
         return cls(slice(first, stop), *ends)
 
+    @classmethod
+    def of_nothing(cls, width: int) -> Self:
+        """Return it for so many voxels where there is no pass along x."""
+        return cls(slice(0, width), *[np.zeros(0, np.intp)] * 2)
+
     @property
     def width(self) -> int:
         """Voxels that are read."""

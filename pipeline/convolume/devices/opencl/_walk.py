@@ -169,7 +169,7 @@ class Walk:
             return None
         if a is None and not np.can_cast(np.dtype(numbers.source), target, "safe"):
             return None
-        row = Row.of(x.places) if x else Row(slice(0, voxels.shape[-1]), *[np.zeros(0, np.intp)] * 2)
+        row = Row.of(x.places) if x else Row.of_nothing(voxels.shape[-1])
         if row is None or min(row.width, out.shape[-1]) < width:
             return None
         job = _job(numbers, traits, (a, b, x), out, min(row.width, out.shape[-1]))
