@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from convolume.operations import Operation
     from convolume.regions import BlockGrid
 
-__all__ = ["Reading", "Reads"]
+__all__ = ["ENTRY_BYTES", "Reading", "Reads"]
+
+# A chunk that is kept takes a little beside its voxels: its key, its version, its place in the queue.
+ENTRY_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,11 @@ class _AxisReads:
     touched: int
     distinct: int
     most: int
+
+
+def _between(axes: list[_AxisReads], last: int) -> int:
+    """Return the chunks that are read between the uses of one by neighbours along an axis: all along later axes."""
+    return prod(axis.most for axis in axes[: last + 1]) * prod(axis.distinct for axis in axes[last + 1 :])
 
 
 class Reads:
@@ -101,9 +109,10 @@ class Reads:
         most = prod(axis.most for axis in axes) * one
         readings = [Reading(bytes_read, prod(axis.touched for axis in axes) * one, 0, most)]
         for last in reversed(range(len(axes))):
-            # Between the uses of a chunk by neighbours along an axis, all is read that lies along later axes.
-            kept = prod(axis.most for axis in axes[: last + 1]) * prod(axis.distinct for axis in axes[last + 1 :])
-            cache_bytes = min(kept * slots, prod(axis.distinct for axis in axes)) * one
+            # What was used longest ago goes first, also while a block is read, in whatever order: so there is room for
+            # neighbours along the next axis beside what is kept, or for the last blocks.
+            kept = slots * (_between(axes, last) + _between(axes, min(last + 1, len(axes) - 1)))
+            cache_bytes = min(kept, prod(axis.distinct for axis in axes)) * (one + ENTRY_BYTES)
             if axes[last].touched == axes[last].distinct:
                 continue
             if cache_bytes > most_cache_bytes or not in_order:
