@@ -43,8 +43,10 @@ _SETTLED = {
     "distributed.scheduler.allowed-failures": 0,
     # A worker that is stopped is noticed within twice this time, and killed 4 s later.
     "distributed.scheduler.worker-ttl": "20 s",
-    # The scheduler's log of what happened to each task, some 0.3 KB a future, grows to this length.
-    "distributed.admin.low-level-log-length": 1000,
+    # Logs grow to this length: the scheduler's of what happened to each task, some 0.3 KB a future, and the profiles of
+    # workers, of which one a second, some 90 KB each, would take 85 MB until the log is full.
+    "distributed.admin.low-level-log-length": 50,
+    "distributed.worker.profile.cycle": "10 s",
 }
 # Of tasks that dask drives by itself nobody else knows what was in flight.
 _FAILURES_OF_COLLECTIONS = 3
