@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from importlib.metadata import version
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from convolume import stores
 from convolume.clusters import Cluster, ClusterSettings
+from convolume.completion import draw_figures, finish_outputs, output_records, versions
 from convolume.devices._selection import alike_devices, choose_device, worker_environments
 from convolume.errors import RunError
 from convolume.execution.neighbours import Share, announced, neighbours_note
-from convolume.execution.patience import errors_at, patiently
-from convolume.execution.pyramid import Pyramid, display_windows, drive_pyramids, pyramid_block_count
-from convolume.execution.task import identity_of
+from convolume.execution.pyramid import Pyramid, drive_pyramids, pyramid_block_count
 from convolume.execution.verify import Verdict
 from convolume.execution.verify import verify as verify_blocks
 from convolume.execution.windows import drive_windows
 from convolume.layouts import THREADS_VARIABLE
 from convolume.planning.models import Config
 from convolume.planning.plan import Plan, Resources
-from convolume.planning.spec import Document, read_config, read_workflow, to_yaml
-from convolume.preparation import Prepared, prepare
-from convolume.records import BlockRecord, OutputRecord, RunRecord
+from convolume.planning.spec import Document, read_config, read_workflow
+from convolume.preparation import prepare
+from convolume.records import BlockRecord, RunRecord
 from convolume.registry import load_member
 from convolume.report.progress import Progress, Silent
 from convolume.resume import Decision, Undertaking, decide, done_note, undertaken
@@ -48,8 +44,6 @@ if TYPE_CHECKING:
     Written = str | PathLike[str] | Mapping[str, Any] | Document[Workflow]
 
 __all__ = ["plan", "run", "verify"]
-
-_RECORDED_PACKAGES = ("convolume", "dask", "distributed", "numpy", "pyopencl", "scipy", "tensorstore", "zarr")
 
 
 def run(
@@ -272,12 +266,12 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
     _drive_levels(undertaking, cluster, progress)
     ended_pyramid = perf_counter()
     undertaking.merge_marks()
-    _finish_outputs(prepared, totals)
-    figures = _draw_figures(prepared)
+    finish_outputs(prepared, totals)
+    figures = draw_figures(prepared)
     undertaking.close()
     record = RunRecord(
         workflow=prepared.plan.workflow,
-        outputs=_output_records(prepared, totals),
+        outputs=output_records(prepared, totals),
         figures=figures,
         devices=tuple(sorted(totals.devices)),
         strategy=prepared.plan.strategy.name,
@@ -289,7 +283,7 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
         seconds_blocks=began_pyramid - began_blocks,
         seconds_pyramid=ended_pyramid - began_pyramid,
         notes=(*prepared.plan.notes, *_resumed_note(done_before, totals), *totals.told_notes()),
-        versions=_versions(),
+        versions=versions(),
         forecast=prepared.plan.forecast,
         worker_peak_bytes=totals.worker_peak_bytes,
     )
@@ -342,54 +336,3 @@ def _task_name(plan: Plan) -> str:
     """Return what the dashboard shows: ``sum, mean: convolve``."""
     steps = dict.fromkeys(" then ".join(output.steps) or "copy" for output in plan.outputs)
     return f"{', '.join(output.name for output in plan.outputs)}: {', '.join(steps)}"
-
-
-def _finish_outputs(prepared: Prepared, totals: BlockTotals) -> None:
-    source = prepared.job.source
-    provenance = {
-        "workflow": to_yaml(prepared.document.model),
-        "plan": prepared.plan.as_dict(),
-        "versions": _versions(),
-        "device": prepared.plan.device.name,
-        "input": {"path": source.path, "identity": str(identity_of(source)), **source.metadata},
-    }
-    for position, (name, sink) in enumerate(prepared.sinks.items()):
-        with errors_at(f"output {name!r} ({sink.path}), at its end"):
-            windows = display_windows(sink, *totals.value_range(position))
-            patiently(sink.path, "cannot be finished", partial(sink.finish, provenance, windows))
-
-
-def _output_records(prepared: Prepared, totals: BlockTotals) -> tuple[OutputRecord, ...]:
-    outputs = []
-    for position, planned in enumerate(prepared.plan.outputs):
-        smallest, largest = totals.value_range(position)
-        outputs.append(
-            OutputRecord(
-                name=planned.name,
-                path=planned.path,
-                shape=prepared.plan.input_shape,
-                dtype=planned.dtype,
-                levels=len(planned.level_shapes),
-                minimum=smallest,
-                maximum=largest,
-            )
-        )
-    return tuple(outputs)
-
-
-def _draw_figures(prepared: Prepared) -> tuple[str, ...]:
-    workflow = prepared.document.model
-    if not workflow.figures:
-        return ()
-    from convolume.report.figures import draw_figure  # noqa: PLC0415
-
-    images = {name: stores.open_source(sink.path) for name, sink in prepared.sinks.items()}
-    images["input"] = prepared.job.source
-    for figure in workflow.figures:
-        draw_figure(figure, figure.path, images)
-    return tuple(figure.path for figure in workflow.figures)
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _RECORDED_PACKAGES}}
