@@ -1,6 +1,7 @@
 """What every source and every sink must do, as functions for tests; and strategies that draw images.
 
-A new format is taken up by the tests once it has an entry in `EXAMPLES`; a sink needs none.
+A new format is taken up by the tests once it has an entry in `EXAMPLES`, and one in `LEAST_AXES` if its images have
+more than one axis; a sink needs none.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DTYPES",
     "EXAMPLES",
+    "LEAST_AXES",
     "check_crosses_processes",
     "check_identity",
     "check_sink",
@@ -247,7 +249,14 @@ def _tiff(folder: Path, array: npt.NDArray[Any]) -> str:
     return path
 
 
+def _image_series(folder: Path, array: npt.NDArray[Any]) -> str:
+    for number, plane in enumerate(array):
+        tifffile.imwrite(folder / f"plane{number}.tif", plane, photometric="minisblack")
+    return str(folder / "plane*.tif")
+
+
 EXAMPLES: Mapping[str, Callable[[Path, npt.NDArray[Any]], str]] = {
+    "image_series": _image_series,
     "lazy": _lazy,
     "memory": _memory,
     "nifti": _nifti,
@@ -255,3 +264,5 @@ EXAMPLES: Mapping[str, Callable[[Path, npt.NDArray[Any]], str]] = {
     "tiff": _tiff,
     "zarr": _zarr,
 }
+
+LEAST_AXES: Mapping[str, int] = {"image_series": len("zyx")}
