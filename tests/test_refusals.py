@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from convolume import cli
 from convolume.errors import InputError
 from convolume.regions import Region
+from convolume.registry import member_names
 from convolume.stores import create_sink, memory, open_source
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
+KNOWN = ", ".join(member_names("stores"))
+WRITTEN = "memory:, .ome.zarr, .zarr, .nii, .nii.gz, .ome.tif, .ome.tiff, .tif, .tiff"
 IMAGE = np.arange(2 * 4 * 6 * 8, dtype=np.float32).reshape(2, 4, 6, 8)
 WORKFLOW = """\
 input:
@@ -143,8 +146,8 @@ def test_the_workflow_itself_is_right(folder: Path) -> None:
     ("path", "message"),
     [
         ("nothing.zarr", "<folder>/nothing.zarr: there is no such file or folder"),
-        ("text.txt", "<folder>/text.txt: none of the formats that are known (lazy, memory, nifti, ome_zarr, sample, "),
-        ("plain.zarr", "<folder>/plain.zarr: none of the formats that are known (lazy, memory, nifti, ome_zarr, samp"),
+        ("text.txt", f"<folder>/text.txt: none of the formats that are known ({KNOWN}) is found there"),
+        ("plain.zarr", f"<folder>/plain.zarr: none of the formats that are known ({KNOWN}) is found there"),
         ("memory:nothing", "memory:nothing: no such image in this process's memory"),
         ("sample:moon", "sample:moon: there is no such sample (there are: mni152-t1)"),
         (
@@ -223,8 +226,8 @@ def test_voxel_sizes_in_two_units(folder: Path) -> None:
         ),
         (
             "text.txt",
-            STEP + "kernel file <folder>/text.txt: <folder>/text.txt: none of the formats that are known (lazy, memory,"
-            " nifti, ome_zarr, sample, tiff, zarr) is found there",
+            STEP + "kernel file <folder>/text.txt: <folder>/text.txt: none of the formats that are known "
+            f"({KNOWN}) is found there",
         ),
     ],
 )
@@ -286,8 +289,8 @@ def test_input_by_a_link(folder: Path) -> None:
         ("there.ome.zarr", "error", "exists already; choose another path, or `if_exists: overwrite`"),
         ("plain.zarr", "overwrite", "is a folder that is no Zarr hierarchy, and is never overwritten; " + ANOTHER),
         ("text.txt/x.ome.zarr", "error", f"cannot be made, because <folder>/text.txt is a file; {ANOTHER}"),
-        ("text.txt", "overwrite", "no format writes to such a path; give it one of these: memory:, .ome.zarr, .zarr"),
-        ("out.tif", "error", "no format writes to such a path; give it one of these: memory:, .ome.zarr, .zarr"),
+        ("text.txt", "overwrite", f"no format writes to such a path; give it one of these: {WRITTEN}"),
+        ("out.png", "error", f"no format writes to such a path; give it one of these: {WRITTEN}"),
     ],
 )
 def test_output_that_cannot_be_made(folder: Path, path: str, if_exists: str, message: str) -> None:

@@ -9,8 +9,9 @@ A member module offers any of
 - ``create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink``, and ``SUFFIXES``: endings
   (or, for names such as ``memory:result``, beginnings) of output paths that this format writes; ``FORMATS``, where it
   does so for some values of ``options.format`` only;
-- ``journal_folder(path: str) -> str`` and ``open_written(path: str) -> Written``: where the marks of an output's blocks
-  stand, and what a run wrote, or began to write, to be verified by them.
+- ``journal_folder(path: str) -> str`` and ``open_written(path: str, layouts) -> Written``: where the marks of an
+  output's blocks stand, and what a run wrote, or began to write, to be verified by them; and
+  ``has_begun(path: str) -> bool`` where nothing stands at an output's path before it is finished.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from convolume.stores._interfaces import (
     DEFAULT_CACHE_BYTES,
     Format,
     IfExists,
+    Layout,
     Sink,
     SinkOptions,
     Source,
@@ -39,6 +41,7 @@ from convolume.stores._probe import probe_storage
 from convolume.stores._selection import select
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
 
     import numpy.typing as npt
@@ -50,6 +53,7 @@ __all__ = [
     "Format",
     "Identity",
     "IfExists",
+    "Layout",
     "Sink",
     "SinkOptions",
     "Source",
@@ -141,8 +145,15 @@ def journal_folder(path: str) -> str | None:
     return None
 
 
-def open_written(path: str) -> Written:
+def open_written(path: str, layouts: Sequence[Layout] = ()) -> Written:
     """Open what a run of this package wrote, or began to write, to look at it block by block.
+
+    Parameters
+    ----------
+    path : str
+        The output.
+    layouts : sequence of (shape, unit)
+        Of every level, and of what one writer owned, for formats that do not tell.
 
     Raises
     ------
@@ -151,11 +162,15 @@ def open_written(path: str) -> Written:
     """
     path = _without_slash(path)
     for member in _members_with("open_written"):
-        if member.recognises(path):
-            written: Written = member.open_written(path)
+        if member.recognises(path) or (path.endswith(member.SUFFIXES) and _has_begun(member, path)):
+            written: Written = member.open_written(path, layouts)
             return written
     message = f"{path}: there is no output of a run"
     raise InputError(message)
+
+
+def _has_begun(member: ModuleType, path: str) -> bool:
+    return hasattr(member, "has_begun") and bool(member.has_begun(path))
 
 
 def read_array(path: str) -> npt.NDArray[Any]:

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
     from convolume.image import ImageInfo
 
-__all__ = ["DEFAULT_CACHE_BYTES", "Format", "IfExists", "Sink", "SinkOptions", "Source", "SourceOptions", "Written"]
+__all__ = [
+    "DEFAULT_CACHE_BYTES",
+    "Format",
+    "IfExists",
+    "Layout",
+    "Sink",
+    "SinkOptions",
+    "Source",
+    "SourceOptions",
+    "Written",
+]
 
 DEFAULT_CACHE_BYTES = 256 * 2**20
 
@@ -26,6 +36,10 @@ IfExists = Literal["error", "overwrite", "resume"]
 
 Format = Literal["ome-zarr", "ome-zarr-0.4", "zarr"]
 """What files of Zarr hold: an OME-Zarr image of version 0.5 (Zarr v3) or 0.4 (Zarr v2), or one array (Zarr v3)."""
+
+
+Layout = tuple[tuple[int, ...], tuple[int, ...]]
+"""Of a level that was written: its shape, and the extents of what one writer owned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +140,8 @@ class SinkOptions:
         Extents of the blocks that it will be written in: chunks and shards that are not named suit them.
     format : {'ome-zarr', 'ome-zarr-0.4', 'zarr'}
         What is written, where the path leaves a choice.
+    pyramid_axes : str
+        The space axes that have fewer voxels in coarser levels.
     """
 
     chunks: tuple[int, ...] | None = None
@@ -134,6 +150,7 @@ class SinkOptions:
     if_exists: IfExists = "error"
     block: tuple[int, ...] | None = None
     format: Format = "ome-zarr"
+    pyramid_axes: str = "zyx"
 
 
 class Sink(ABC):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convolume.regions import BlockGrid, Region
 from convolume.stores._chunk_files import ChunkFiles
 from convolume.stores._interfaces import Written
+from convolume.stores._layout import units_of
 from convolume.stores._zarr_arrays import ZarrArray
 from convolume.stores._zarr_metadata import METADATA_FILES, hidden_array, node_kind, read_layout
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
+
+    from convolume.regions import Region
 
 __all__ = ["WrittenArrays", "remove_leftovers"]
 
@@ -41,11 +42,9 @@ class WrittenArrays(Written):
         array = _array_path(self.path, level)
         layout = read_layout(array)
         unit = layout.shards or layout.chunks
-        grid, files = BlockGrid(layout.shape, unit), ChunkFiles.of(array, unit)
-        first = (a // u for a, u in zip(region.start, unit, strict=True))
-        last = (-(-b // u) for b, u in zip(region.stop, unit, strict=True))
-        for index in product(*map(range, first, last)):
-            yield files.path(index), grid.region(index)
+        files = ChunkFiles.of(array, unit)
+        for index, place in units_of(layout.shape, unit, region):
+            yield files.path(index), place
 
 
 def _array_path(path: str, level: int) -> str:

@@ -17,9 +17,9 @@ from convolume.stores._zarr_sink import ZarrSink, journal_folder
 from convolume.stores.zarr import ZarrSource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from convolume.stores._interfaces import Sink, SinkOptions, Source, SourceOptions, Written
+    from convolume.stores._interfaces import Layout, Sink, SinkOptions, Source, SourceOptions, Written
     from convolume.stores._ome_metadata import Version
 
 __all__ = ["OmeZarrSink", "create_sink", "journal_folder", "open_source", "open_written", "recognises"]
@@ -67,7 +67,7 @@ def create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink:
     return OmeZarrSink(path, image, options)
 
 
-def open_written(path: str) -> Written:
+def open_written(path: str, _layouts: Sequence[Layout]) -> Written:
     """Return the levels of an output of this package, finished or not."""
     return WrittenArrays(path)
 

@@ -18,13 +18,13 @@ from convolume.stores._zarr_metadata import HIDDEN_ARRAY, attributes, digest, no
 from convolume.stores._zarr_sink import ZarrSink, journal_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
     from convolume.regions import Region
-    from convolume.stores._interfaces import Sink, SinkOptions, SourceOptions, Written
+    from convolume.stores._interfaces import Layout, Sink, SinkOptions, SourceOptions, Written
     from convolume.stores._zarr_metadata import ArrayLayout
 
 __all__ = ["PlainZarrSink", "ZarrSource", "create_sink", "journal_folder", "open_source", "open_written", "recognises"]
@@ -71,7 +71,7 @@ def create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink:
     return PlainZarrSink(path, image, options)
 
 
-def open_written(path: str) -> Written:
+def open_written(path: str, _layouts: Sequence[Layout]) -> Written:
     """Return the array that a run of this package wrote; one that is not finished is a group to others."""
     return WrittenArrays(path)
 
