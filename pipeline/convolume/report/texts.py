@@ -54,7 +54,7 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
         ("writes", [f"{bytes_text(plan.bytes_written)} before compression, pyramids included"]),
         ("memory", _memory_lines(plan)),
         ("time", _time_lines(plan)),
-        ("numbers", [f"{plan.precision} precision: sums are kept in {plan.working_dtype}"]),
+        ("numbers", [_numbers_line(plan)]),
         ("cluster", [_cluster_line(plan)]),
         ("device", [_device_line(plan.device), f"because: {plan.device_reason}"]),
     ]
@@ -150,6 +150,12 @@ def _document(heading: str, first: Rows, second: Rows, notes: Iterable[str], wid
 
 def _input_line(plan: Plan) -> str:
     return f"{shape_text(plan.input_shape)} voxels ({', '.join(plan.axes)}), {plan.input_dtype}"
+
+
+def _numbers_line(plan: Plan) -> str:
+    if not any(output.steps for output in plan.outputs):
+        return "no sums: voxels are copied"
+    return f"{plan.precision} precision: sums are kept in {plan.working_dtype}"
 
 
 def _blocks_line(plan: Plan) -> str:
