@@ -228,6 +228,19 @@ def _extents(written: str | None) -> tuple[int, ...] | None:
 
 @commands.command()
 @click.argument("path")
+@_json
+@_verbose
+def info(path: str, *, as_json: bool) -> None:
+    """Print what the image at PATH is: axes, voxel size, levels, storage, and who wrote it; no voxel is read."""
+    from convolume.inspection import inspect  # noqa: PLC0415 - heavy
+    from convolume.report.terminal import image_text, show  # noqa: PLC0415 - heavy
+
+    report = inspect(path)
+    show(_as_json(report.as_dict()) if as_json else image_text(report))
+
+
+@commands.command()
+@click.argument("path")
 @_config
 @_set
 @_verbose
