@@ -316,6 +316,14 @@ def read_voxels(self: Any, region: Region) -> npt.NDArray[Any]:
     return ZarrArray(self.array_path).read(region)
 
 
+def broken_read(self: Any, region: Region) -> npt.NDArray[Any]:
+    """Read the first two blocks of three."""
+    if region.start[1] >= 100:
+        message = "no further"
+        raise RunError(message)
+    return read_voxels(self, region)
+
+
 def test_what_a_run_left(written: Path) -> None:
     """Which filters of which input, on what, by which version."""
     paragraphs = told(written / "edges.ome.zarr")
@@ -335,14 +343,7 @@ def test_what_a_run_left(written: Path) -> None:
 
 def test_what_a_broken_run_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no image yet: shape, levels, storage, and how far it came."""
-
-    def read(self: Any, region: Region) -> npt.NDArray[Any]:
-        if region.start[1] >= 100:
-            message = "no further"
-            raise RunError(message)
-        return read_voxels(self, region)
-
-    monkeypatch.setattr("convolume.stores.zarr.ZarrSource.read", read)
+    monkeypatch.setattr("convolume.stores.zarr.ZarrSource.read", broken_read)
     with pytest.raises(RunError):
         run(tmp_path)
     path = tmp_path / "edges.ome.zarr"
@@ -364,6 +365,33 @@ def test_what_a_broken_run_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for file in (tmp_path / "edges.ome.zarr.convolume").iterdir():
         file.unlink()
     assert told(path)["made"] == "by unknown steps of an unknown input"
+
+
+@pytest.mark.parametrize(
+    ("written_format", "told_format"), [("ome-zarr-0.4", "ome_zarr, OME-Zarr 0.4, Zarr v2"), ("zarr", "zarr, Zarr v3")]
+)
+def test_other_formats_that_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_format: str, told_format: str
+) -> None:
+    """Broken off and finished: what a run left is found there, too."""
+    edges = tmp_path / "edges.zarr"
+    overrides = (f"outputs.edges.format={written_format}", f"outputs.edges.path={edges}")
+    with monkeypatch.context() as broken:
+        broken.setattr("convolume.stores.zarr.ZarrSource.read", broken_read)
+        with pytest.raises(RunError):
+            run(tmp_path, *overrides)
+    paragraphs = told(edges)
+    assert paragraphs["format"].endswith(told_format.rpartition(", ")[2])
+    assert paragraphs["image"] == "3 x 150 x 20 voxels (z, y, x), float32 9,000 voxels, 35.2 KiB uncompressed"
+    assert paragraphs["state"].startswith("not finished, and no image yet: run its workflow again, and it goes on; ")
+    with monkeypatch.context() as whole:
+        whole.setattr("convolume.stores.zarr.ZarrSource.read", read_voxels)
+        run(tmp_path, *overrides)
+    paragraphs = told(edges)
+    assert paragraphs["format"] == told_format
+    assert paragraphs["made"] == f"gaussian, then laplace of {tmp_path}/in.zarr"
+    assert "state" not in paragraphs
+    assert ("valid" in paragraphs) == (written_format != "zarr")
 
 
 def test_many_channels_fit_a_screen(tmp_path: Path) -> None:

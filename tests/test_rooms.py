@@ -45,8 +45,9 @@ NEIGHBOURLY = (LOWEST, HIGHEST - 1)
 DOORS = {
     "click": ("cli.py",),
     "dask.array": ("execution/overlap.py", "ndimage/", "stores/", "volume.py"),
-    "dask_image": ("report/measurements.py",),
+    "dask_image": ("report/measurements.py", "stores/"),
     "distributed": ("clusters/", "execution/", "runner.py"),
+    "imageio": ("stores/",),
     "jinja2": ("devices/", "report/"),
     "matplotlib": ("report/figures.py",),
     "nibabel": ("stores/",),

@@ -15,6 +15,7 @@ from convolume.execution.journal import Coverage, Journal
 from convolume.execution.ownership import check_free
 from convolume.execution.run_file import RunFile
 from convolume.stores._facts import complaints_of, zarr_facts
+from convolume.stores.zarr import open_source as open_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -201,24 +202,24 @@ def inspect(path: str) -> ImageReport:
     """
     path = path.rstrip("/") or path
     facts = zarr_facts(path)
-    if facts is None or not facts.is_unfinished:
-        source = stores.open_source(path)
-        report = ImageReport(path, stores.format_of(path), source.info, {path: source.info}, metadata=source.metadata)
-    else:
-        first = stores.open_source(f"{path}/{facts.datasets[0]}").info
-        report = ImageReport(path, stores.format_of(path), first, {path: first})
+    if facts is not None and facts.is_unfinished:
+        levels = _unfinished_levels(path, facts)
+        name = stores.format_at(path) if facts.datasets else "zarr"
+        return _with_facts(ImageReport(path, name, next(iter(levels.values())), levels), facts)
+    source = stores.open_source(path)
+    levels = {path: source.info} if facts is None or not facts.datasets else _levels(path, facts)
+    report = ImageReport(path, stores.format_at(path), source.info, levels, metadata=source.metadata)
     return report if facts is None else _with_facts(report, facts)
 
 
 def _with_facts(report: ImageReport, facts: ZarrFacts) -> ImageReport:
     """Return a report with what Zarr's metadata tell beside."""
     path, is_image = report.path, bool(facts.datasets) and not facts.is_unfinished
-    notes = () if facts.datasets else _level_note(path)
+    notes = _level_note(path) if report.format == "zarr" else ()
     standard = f"OME-Zarr {facts.ome_version or 'of no version'}"
     return replace(
         report,
         image=report.image.with_(notes=(*report.image.notes, *notes)),
-        levels=_levels(path, facts) or report.levels,
         ome_version=facts.ome_version,
         zarr_format=facts.zarr_format,
         codecs=facts.codecs,
@@ -237,16 +238,19 @@ def _level_note(path: str) -> tuple[str, ...]:
 
 
 def _levels(path: str, facts: ZarrFacts) -> dict[str, ImageInfo]:
-    """Return the levels of a group by their paths; those of an unfinished output are arrays of their own."""
-    paths = [f"{path}/{dataset}" for dataset in facts.datasets]
-    if facts.is_unfinished:
-        return {each: stores.open_source(each).info for each in paths}
+    """Return the levels of an image by their paths."""
     levels = {}
-    for number, each in enumerate(paths):
+    for number, dataset in enumerate(facts.datasets):
         # The validator says which are missing.
         with suppress(InputError):
-            levels[each] = stores.open_source(path, stores.SourceOptions(level=number)).info
+            levels[f"{path}/{dataset}"] = stores.open_source(path, stores.SourceOptions(level=number)).info
     return levels
+
+
+def _unfinished_levels(path: str, facts: ZarrFacts) -> dict[str, ImageInfo]:
+    """Return the levels of what will be an image, as the arrays that they are."""
+    paths = [f"{path}/{dataset}" for dataset in facts.datasets] or [path]
+    return {each: open_array(each, stores.SourceOptions()).info for each in paths}
 
 
 def _trace(path: str, facts: ZarrFacts) -> RunTrace:

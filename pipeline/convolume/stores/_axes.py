@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from convolume.image import AxisKind
     from convolume.stores._interfaces import SourceOptions
 
-__all__ = ["check_dtype", "check_one_level", "named_axes", "with_options"]
+__all__ = ["CANONICAL", "check_dtype", "check_one_level", "named_axes", "with_options"]
 
+CANONICAL = "tczyx"
 KINDS: dict[str, AxisKind] = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 DTYPES = frozenset(
     [*(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "bool", "float16", "float32", "float64"]

@@ -6,10 +6,9 @@ import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import count, takewhile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convolume.stores._zarr_metadata import attributes, document_of, node_kind, read_layout
+from convolume.stores._zarr_metadata import attributes, document_of, hidden_array, node_kind, read_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,7 +23,7 @@ class ZarrFacts:
     Parameters
     ----------
     datasets : tuple of str
-        Paths of the levels' arrays in a group; none for an array.
+        Paths of the levels' arrays in a group; none for an array, and for what will be one.
     ome_version : str, optional
         The group's version of OME-Zarr, where it tells one.
     zarr_format : int
@@ -34,7 +33,7 @@ class ZarrFacts:
     windows : tuple
         (min, max, start, end) of every channel that is described; None for one without.
     written_by : dict
-        What a run of this package wrote into the group; empty for groups of others.
+        What a run of this package wrote into the attributes; empty for images of others.
     """
 
     datasets: tuple[str, ...]
@@ -56,20 +55,19 @@ def zarr_facts(path: str) -> ZarrFacts | None:
     if kind is None:
         return None
     try:
-        return _facts((), path, {}) if kind == "array" else _facts_of_group(path)
+        group = attributes(path)
+        if kind == "array" or hidden_array(path) is not None:
+            return _facts((), path, {"convolume": group.get("convolume", {})})
+        return _facts(_datasets(path, group), f"{path}/{_datasets(path, group)[0]}", group)
     except (KeyError, TypeError, IndexError, AttributeError):
         # Whoever opens it says what is wrong.
         return None
 
 
-def _facts_of_group(path: str) -> ZarrFacts | None:
-    group = attributes(path)
-    ome = group.get("ome", group)
+def _datasets(path: str, group: Mapping[str, Any]) -> tuple[str, ...]:
     if group.get("convolume", {}).get("finished") is False:
-        datasets = tuple(takewhile(lambda name: node_kind(str(Path(path, name))) == "array", map(str, count())))
-    else:
-        datasets = tuple(dataset["path"] for dataset in ome["multiscales"][0]["datasets"])
-    return _facts(datasets, str(Path(path, datasets[0])), group)
+        return tuple(takewhile(lambda name: node_kind(f"{path}/{name}") == "array", map(str, count())))
+    return tuple(dataset["path"] for dataset in group.get("ome", group)["multiscales"][0]["datasets"])
 
 
 def _facts(datasets: tuple[str, ...], array: str, group: Mapping[str, Any]) -> ZarrFacts:

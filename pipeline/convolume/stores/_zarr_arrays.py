@@ -6,7 +6,6 @@ It aborts a process that was forked after its first use: there, zarr-python serv
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -19,14 +18,15 @@ import numpy as np
 
 from convolume.errors import InputError
 from convolume.stores._faults import fault
-from convolume.stores._zarr_metadata import ArrayLayout, read_layout
+from convolume.stores._zarr_metadata import hidden_array, read_layout
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from convolume.regions import Region
+    from convolume.stores._zarr_metadata import ArrayLayout
 
-__all__ = ["ZarrArray", "create_array"]
+__all__ = ["ZarrArray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,38 +81,6 @@ class ZarrArray:
         return _opened(self.path, self.cache_bytes, self.io_threads, os.getpid(), _stamp(self.path))
 
 
-def create_array(path: str, layout: ArrayLayout) -> None:
-    """Make an empty Zarr v3 array: blosc-zstd chunks with a crc32c checksum each, fill value 0."""
-    metadata = {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": layout.shape,
-        "data_type": layout.dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": layout.shards or layout.chunks}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "codecs": _codecs(layout),
-        "fill_value": False if layout.dtype.kind == "b" else 0,
-    }
-    if layout.dimension_names is not None:
-        metadata["dimension_names"] = layout.dimension_names
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "zarr.json").open("x", encoding="utf-8") as file:
-        json.dump(metadata, file, indent=2)
-
-
-def _codecs(layout: ArrayLayout) -> list[dict[str, Any]]:
-    little: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
-    checksum = {"name": "crc32c"}
-    # Level 1 of zstd compresses nearly as well as level 5 behind a shuffle, and writes five times as fast.
-    blosc = {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "typesize": layout.dtype.itemsize, "blocksize": 0}
-    chunk_codecs = [little, {"name": "blosc", "configuration": blosc}, checksum]
-    if layout.shards is None:
-        return chunk_codecs
-    sharding = {"chunk_shape": layout.chunks, "codecs": chunk_codecs, "index_codecs": [little, checksum]}
-    return [{"name": "sharding_indexed", "configuration": {**sharding, "index_location": "end"}}]
-
-
 class _Engine(Protocol):
     def read(self, slices: tuple[slice, ...]) -> npt.NDArray[Any]: ...
 
@@ -123,7 +91,9 @@ class _TensorStore:
     def __init__(self, path: str, layout: ArrayLayout, cache_bytes: int, io_threads: int | None) -> None:
         # Waiting for the disk after each chunk costs 20 % of writing; what protects a run is the rename.
         kvstore = {"driver": "file", "path": path, "file_io_sync": False}
-        spec = {"driver": "zarr3" if layout.zarr_format == 3 else "zarr", "kvstore": kvstore}  # noqa: PLR2004  # Zarr's own number
+        spec: dict[str, Any] = {"driver": "zarr3" if layout.zarr_format == 3 else "zarr", "kvstore": kvstore}  # noqa: PLR2004  # Zarr's own number
+        if (hidden := hidden_array(path)) is not None:
+            spec |= {"metadata": hidden, "assume_metadata": True}
         context = _context(cache_bytes, io_threads, os.getpid())
         self._array = import_module("tensorstore").open(spec, context=context, open=True).result()
 
@@ -137,7 +107,12 @@ class _TensorStore:
 
 class _ZarrPython:
     def __init__(self, path: str, layout: ArrayLayout) -> None:
-        self._array = import_module("zarr").open_array(path, mode="r+")
+        zarr = import_module("zarr")
+        if (hidden := hidden_array(path)) is None:
+            self._array = zarr.open_array(path, mode="r+")
+        else:
+            place = zarr.storage.StorePath(zarr.storage.LocalStore(path))
+            self._array = zarr.Array(zarr.AsyncArray(hidden, place))
         self._dtype = layout.dtype
 
     def read(self, slices: tuple[slice, ...]) -> npt.NDArray[Any]:

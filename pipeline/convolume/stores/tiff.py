@@ -16,7 +16,7 @@ import numpy as np
 
 from convolume.errors import InputError, RunError
 from convolume.image import ImageInfo
-from convolume.stores._axes import check_dtype, check_one_level, named_axes, with_options
+from convolume.stores._axes import CANONICAL, check_dtype, check_one_level, named_axes, with_options
 from convolume.stores._files import file_identity, load_extra
 from convolume.stores._interfaces import Source, SourceOptions
 from convolume.stores._tiff_metadata import axis_names, spacing_of_file
@@ -33,7 +33,6 @@ __all__ = ["TiffSource", "open_source", "recognises"]
 
 PRECEDENCE = 21
 ENDINGS = (".tif", ".tiff", ".btf", ".tf8")
-CANONICAL = "tczyx"
 
 
 def recognises(path: str) -> bool:
