@@ -33,7 +33,7 @@ LINES = (
     frozenset(FAMILIES),
     frozenset({"execution", "planning"}),
     frozenset(
-        "cli completion drafting fingerprint ndimage preparation ".split()  # noqa: SIM905
+        "cli completion conversion drafting fingerprint inspection ndimage preparation ".split()  # noqa: SIM905
         + "refusals report resume runner volume".split()  # noqa: SIM905
     ),
     # The front door and ``python -m`` open all of it; the conformance suites look at all of it.

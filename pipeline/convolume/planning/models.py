@@ -230,7 +230,7 @@ class OutputSpec(_Part):
     steps: tuple[Step, ...] = ()
     """The filters, in the order in which they are done."""
     dtype: Annotated[StrictStr, AfterValidator(_dtype)] | None = None
-    """Dtype of the voxels; floats keep theirs and integers give float32 where none is named."""
+    """Dtype of the voxels; where none is named floats and copies keep theirs, and filtered integers give float32."""
     overflow: Literal["saturate", "error"] = "saturate"
     """What happens to values that an integer dtype cannot hold."""
     pyramid: StrictBool = True

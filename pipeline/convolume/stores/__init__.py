@@ -62,6 +62,7 @@ __all__ = [
     "check_creatable",
     "check_disk_space",
     "create_sink",
+    "format_at",
     "formats_of",
     "journal_folder",
     "open_source",
@@ -122,6 +123,19 @@ def create_sink(path: str, image: ImageInfo, options: SinkOptions | None = None)
     endings = dict.fromkeys(suffix for member in members for suffix in member.SUFFIXES)
     message = f"{path}: no format writes to such a path; give it one of these: {', '.join(endings)}"
     raise InputError(message)
+
+
+def format_at(path: str) -> str:
+    """Return the name of the format that knows what is at `path`; an empty text where none does.
+
+    Examples
+    --------
+    >>> format_at("sample:mni152-t1"), format_at("no/such/file")
+    ('sample', '')
+    """
+    path = _without_slash(path)
+    known = (member.__name__ for member in _members_with("recognises") if member.recognises(path))
+    return next(known, "").rpartition(".")[2]
 
 
 def formats_of(member: ModuleType) -> tuple[str, ...]:
