@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from convolume.image import Axis, ImageInfo
+    from convolume.stores import Source
     from convolume.stores._facts import ZarrFacts
 
 __all__ = ["ImageReport", "RunTrace", "Validation", "inspect"]
@@ -72,7 +74,7 @@ class ImageReport:
     image : ImageInfo
         The finest level.
     levels : dict of str to ImageInfo
-        Every level by the path that it is read from, the finest first.
+        Every level by the path that it is read from, or by its number where it has none; the finest first.
     ome_version : str, optional
         Of OME-Zarr.
     zarr_format : int, optional
@@ -207,7 +209,7 @@ def inspect(path: str) -> ImageReport:
         name = stores.format_at(path) if facts.datasets else "zarr"
         return _with_facts(ImageReport(path, name, next(iter(levels.values())), levels), facts)
     source = stores.open_source(path)
-    levels = {path: source.info} if facts is None or not facts.datasets else _levels(path, facts)
+    levels = _levels(path, facts) if facts is not None and facts.datasets else _levels_of_file(path, source)
     report = ImageReport(path, stores.format_at(path), source.info, levels, metadata=source.metadata)
     return report if facts is None else _with_facts(report, facts)
 
@@ -245,6 +247,15 @@ def _levels(path: str, facts: ZarrFacts) -> dict[str, ImageInfo]:
         with suppress(InputError):
             levels[f"{path}/{dataset}"] = stores.open_source(path, stores.SourceOptions(level=number)).info
     return levels
+
+
+def _levels_of_file(path: str, source: Source) -> dict[str, ImageInfo]:
+    """Return the levels of an image that have no paths of their own, by their numbers where there are several."""
+    levels = {"0": source.info}
+    with suppress(InputError):
+        for number in count(1):
+            levels[str(number)] = stores.open_source(path, stores.SourceOptions(level=number)).info
+    return levels if len(levels) > 1 else {path: source.info}
 
 
 def _unfinished_levels(path: str, facts: ZarrFacts) -> dict[str, ImageInfo]:

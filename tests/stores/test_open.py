@@ -32,9 +32,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 def test_no_such_output() -> None:
     """The message lists what can be written."""
-    with pytest.raises(
-        InputError, match=r"out.png: no format writes to such a path; .* memory:, .ome.zarr, .zarr,"
-    ):
+    with pytest.raises(InputError, match=r"out.png: no format writes to such a path; .* memory:, .ome.zarr, .zarr,"):
         create_sink("out.png", ImageInfo((4, 5), "uint8", default_axes(2)))
 
 

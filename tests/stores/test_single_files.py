@@ -41,7 +41,7 @@ def written(path: Path, array: npt.NDArray[Any], info: ImageInfo | None = None, 
     sink.create()
     for level in range(len(sink.levels)):
         write_level(sink, level, array if level == 0 else random_array(sink.levels[level].shape, array.dtype.name))
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="did not finish"):
         open_source(str(path))
     sink.finish({"workflow": {"cval": float("nan")}}, WINDOWS)
     sink.remove_leftovers()

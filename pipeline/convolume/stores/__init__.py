@@ -94,7 +94,9 @@ def open_source(path: str, options: SourceOptions | None = None) -> Source:
             source = select(member.open_source(path, options), options)
             source.check_whole(Region.whole(source.info.shape))
             return source
-    if ":" not in path and not Path(path).exists():
+    if any(_has_begun(member, path) for member in _members_with("has_begun")):
+        message = f"{path}: was left by a run that did not finish; run its workflow again"
+    elif ":" not in path and not Path(path).exists():
         message = f"{path}: there is no such file or folder"
     else:
         known = ", ".join(name for name in member_names("stores"))
@@ -176,7 +178,7 @@ def open_written(path: str, layouts: Sequence[Layout] = ()) -> Written:
     """
     path = _without_slash(path)
     for member in _members_with("open_written"):
-        if member.recognises(path) or (path.endswith(member.SUFFIXES) and _has_begun(member, path)):
+        if member.recognises(path) or _has_begun(member, path):
             written: Written = member.open_written(path, layouts)
             return written
     message = f"{path}: there is no output of a run"
@@ -184,7 +186,8 @@ def open_written(path: str, layouts: Sequence[Layout] = ()) -> Written:
 
 
 def _has_begun(member: ModuleType, path: str) -> bool:
-    return hasattr(member, "has_begun") and bool(member.has_begun(path))
+    """Say whether an output that has nothing at its own path yet is being made."""
+    return hasattr(member, "has_begun") and path.endswith(member.SUFFIXES) and bool(member.has_begun(path))
 
 
 def read_array(path: str) -> npt.NDArray[Any]:

@@ -173,6 +173,11 @@ class Sink(ABC):
         return sum(level.size_bytes for level in self.levels)
 
     @property
+    def disk_bytes(self) -> int:
+        """Bytes that it may take on the disk while it is written, if nothing can be compressed."""
+        return self.size_bytes
+
+    @property
     def journal_folder(self) -> str | None:
         """The folder beside the output for the marks of its blocks; None where no later process could use them."""
         return None

@@ -100,9 +100,14 @@ def _place(
         header.set_sform(affine, code=_ALIGNED)
         return
     first_voxel = [axes[name].translation / axes[name].spacing if name in axes else 0.0 for name in "xyz"]
-    for name, put in (("sform", header.set_sform), ("qform", header.set_qform)):
-        if (code := placement[f"{name}_code"]) > 0:
-            put(_moved(placement[f"{name}_xyz"], first_voxel), code=code)
+    # A second placement that differs is kept beside the one that counts.
+    qform = placement.get("qform_xyz", placement["affine_xyz"])
+    for affine, code, put in (
+        (placement["affine_xyz"], placement["sform_code"], header.set_sform),
+        (qform, placement["qform_code"], header.set_qform),
+    ):
+        if code > 0:
+            put(_moved(affine, first_voxel), code=code)
 
 
 def _moved(affine: Any, first_voxel: list[float]) -> npt.NDArray[np.float64]:

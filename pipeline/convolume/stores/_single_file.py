@@ -73,9 +73,9 @@ class SingleFileSink(Sink):
         return type(self), (self.path, self.image, self.options), {"io_threads": self.io_threads}
 
     @property
-    def size_bytes(self) -> int:
-        """Bytes of all levels, uncompressed, gathered and in the file."""
-        return 2 * self._gathered.size_bytes
+    def disk_bytes(self) -> int:
+        """Bytes of all levels, gathered and in the file."""
+        return 2 * self.size_bytes
 
     @property
     def journal_folder(self) -> str:

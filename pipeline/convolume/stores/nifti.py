@@ -281,12 +281,11 @@ def _axes(path: str, header: Any, ndim: int) -> tuple[tuple[Axis, ...], tuple[st
 def _placement(image: Any) -> dict[str, Any]:
     """Return where the voxels lie: the affine that counts, and what the header says of it."""
     header = image.header
-    found: dict[str, Any] = {"affine_xyz": _rows(image.affine)}
-    for name, affine in (("sform", header.get_sform()), ("qform", header.get_qform())):
-        code = found[f"{name}_code"] = int(header[f"{name}_code"])
-        if code > 0:
-            found[f"{name}_xyz"] = _rows(affine)
-    return found | {"xyzt_units": int(header["xyzt_units"])}
+    found: dict[str, Any] = {code: int(header[code]) for code in ("sform_code", "qform_code", "xyzt_units")}
+    found["affine_xyz"] = _rows(image.affine)
+    if found["sform_code"] > 0 and found["qform_code"] > 0:
+        found["qform_xyz"] = _rows(header.get_qform())
+    return found
 
 
 def _rows(affine: npt.NDArray[Any]) -> list[list[float]]:
