@@ -16,8 +16,18 @@ if TYPE_CHECKING:
     from convolume.image import AxisKind
     from convolume.stores._interfaces import SourceOptions
 
-__all__ = ["check_dtype", "check_one_level", "named_axes", "with_options"]
+__all__ = [
+    "CANONICAL",
+    "DTYPES",
+    "KINDS",
+    "canonical_order",
+    "check_dtype",
+    "check_one_level",
+    "named_axes",
+    "with_options",
+]
 
+CANONICAL = "tczyx"
 KINDS: dict[str, AxisKind] = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 DTYPES = frozenset(
     [*(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "bool", "float16", "float32", "float64"]
@@ -57,6 +67,17 @@ def named_axes(path: str, names: Sequence[str]) -> tuple[Axis, ...]:
         message = f"{path}: axes {''.join(names)!r}: each axis is one of t, c, z, y, x, and none comes twice"
         raise InputError(message)
     return tuple(Axis(name, KINDS[name]) for name in names)
+
+
+def canonical_order(names: Sequence[str]) -> tuple[int, ...]:
+    """Return the positions of t, c, z, y, x among axes, as far as they are there.
+
+    Examples
+    --------
+    >>> canonical_order("zyxc")
+    (3, 0, 1, 2)
+    """
+    return tuple(sorted(range(len(names)), key=lambda axis: CANONICAL.index(names[axis])))
 
 
 def with_options(

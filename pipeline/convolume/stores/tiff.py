@@ -16,7 +16,7 @@ import numpy as np
 
 from convolume.errors import InputError, RunError
 from convolume.image import ImageInfo
-from convolume.stores._axes import check_dtype, check_one_level, named_axes, with_options
+from convolume.stores._axes import canonical_order, check_dtype, check_one_level, named_axes, with_options
 from convolume.stores._files import file_identity, load_extra
 from convolume.stores._interfaces import Source, SourceOptions
 from convolume.stores._tiff_metadata import axis_names, spacing_of_file
@@ -33,7 +33,6 @@ __all__ = ["TiffSource", "open_source", "recognises"]
 
 PRECEDENCE = 21
 ENDINGS = (".tif", ".tiff", ".btf", ".tf8")
-CANONICAL = "tczyx"
 
 
 def recognises(path: str) -> bool:
@@ -54,7 +53,7 @@ def open_source(path: str, options: SourceOptions) -> Source:
     names = axis_names(path, stack.axes, stack.shape, options.axes)
     axes = tuple(_placed(axis, stack.spacing) for axis in named_axes(path, names))
     axes = with_options(path, stack.shape, axes, options)
-    order = tuple(sorted(range(len(names)), key=lambda axis: CANONICAL.index(names[axis])))
+    order = canonical_order(names)
     info = ImageInfo(
         shape=tuple(stack.shape[axis] for axis in order),
         dtype=check_dtype(path, stack.dtype),

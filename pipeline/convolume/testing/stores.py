@@ -247,10 +247,17 @@ def _tiff(folder: Path, array: npt.NDArray[Any]) -> str:
     return path
 
 
+def _npy(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.npy")
+    np.save(path, array)
+    return path
+
+
 EXAMPLES: Mapping[str, Callable[[Path, npt.NDArray[Any]], str]] = {
     "lazy": _lazy,
     "memory": _memory,
     "nifti": _nifti,
+    "npy": _npy,
     "ome_zarr": _ome_zarr,
     "tiff": _tiff,
     "zarr": _zarr,
