@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convolume.errors import InputError
 from convolume.image import MICROMETRES_PER_UNIT, Axis, default_axes
+from convolume.regions import Region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,9 @@ __all__ = [
     "canonical_order",
     "check_dtype",
     "check_one_level",
+    "in_file_order",
     "named_axes",
+    "region_of_file",
     "with_options",
 ]
 
@@ -78,6 +81,22 @@ def canonical_order(names: Sequence[str]) -> tuple[int, ...]:
     (3, 0, 1, 2)
     """
     return tuple(sorted(range(len(names)), key=lambda axis: CANONICAL.index(names[axis])))
+
+
+def in_file_order(extents: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+    """Return extents or places along the axes of an image along those of its file, which are its own in `order`.
+
+    Examples
+    --------
+    >>> in_file_order((3, 10, 20), (2, 0, 1))
+    (10, 20, 3)
+    """
+    return tuple(extents[order.index(axis)] for axis in range(len(order)))
+
+
+def region_of_file(region: Region, order: tuple[int, ...]) -> Region:
+    """Return a region of an image along the axes of its file, which are its own in `order`."""
+    return Region(in_file_order(region.start, order), in_file_order(region.stop, order))
 
 
 def with_options(

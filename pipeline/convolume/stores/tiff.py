@@ -16,7 +16,14 @@ import numpy as np
 
 from convolume.errors import InputError, RunError
 from convolume.image import ImageInfo
-from convolume.stores._axes import canonical_order, check_dtype, check_one_level, named_axes, with_options
+from convolume.stores._axes import (
+    canonical_order,
+    check_dtype,
+    check_one_level,
+    named_axes,
+    region_of_file,
+    with_options,
+)
 from convolume.stores._files import file_identity, load_extra
 from convolume.stores._interfaces import Source, SourceOptions
 from convolume.stores._tiff_metadata import axis_names, spacing_of_file
@@ -80,10 +87,8 @@ class TiffSource(Source):
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region; each page that it touches is decoded."""
-        slices = [slice(0)] * len(self.order)
-        for position, axis in enumerate(self.order):
-            slices[axis] = region.slices[position]
-        voxels = _opened(self.path, file_identity(self.path), os.getpid()).read(tuple(slices))
+        place = region_of_file(region, self.order)
+        voxels = _opened(self.path, file_identity(self.path), os.getpid()).read(place.slices)
         return voxels.transpose(self.order).astype(self.info.dtype, order="C", copy=False)
 
     def signature(self) -> str:

@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import dask.array
+import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -247,6 +248,15 @@ def _tiff(folder: Path, array: npt.NDArray[Any]) -> str:
     return path
 
 
+def _hdf5(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.h5")
+    with h5py.File(path, "w") as file:
+        file.create_dataset(
+            "volumes/raw", data=array, chunks=tuple(map(min, array.shape, (3,) * 5)), compression="gzip"
+        )
+    return path
+
+
 def _npy(folder: Path, array: npt.NDArray[Any]) -> str:
     path = str(folder / "example.npy")
     np.save(path, array)
@@ -254,6 +264,7 @@ def _npy(folder: Path, array: npt.NDArray[Any]) -> str:
 
 
 EXAMPLES: Mapping[str, Callable[[Path, npt.NDArray[Any]], str]] = {
+    "hdf5": _hdf5,
     "lazy": _lazy,
     "memory": _memory,
     "nifti": _nifti,
