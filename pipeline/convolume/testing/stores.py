@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array
 import h5py
+import mrcfile
 import nibabel
 import numpy as np
 import pytest
@@ -257,6 +258,13 @@ def _hdf5(folder: Path, array: npt.NDArray[Any]) -> str:
     return path
 
 
+def _mrc(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.mrc")
+    with mrcfile.new(path) as file:
+        file.set_data(array)
+    return path
+
+
 def _npy(folder: Path, array: npt.NDArray[Any]) -> str:
     path = str(folder / "example.npy")
     np.save(path, array)
@@ -267,6 +275,7 @@ EXAMPLES: Mapping[str, Callable[[Path, npt.NDArray[Any]], str]] = {
     "hdf5": _hdf5,
     "lazy": _lazy,
     "memory": _memory,
+    "mrc": _mrc,
     "nifti": _nifti,
     "npy": _npy,
     "ome_zarr": _ome_zarr,
