@@ -126,6 +126,7 @@ def source_options(workflow: Workflow) -> stores.SourceOptions:
         spacing=tuple(length.value for length in lengths) or None,
         unit=_common_unit(lengths),
         missing=spec.missing,
+        dataset=spec.dataset,
     )
 
 
@@ -166,7 +167,8 @@ def _open_source(document: Document[Workflow]) -> Source:
     try:
         return open_it(options)
     except InputError as error:
-        key = blamed_key(("missing", "channel", "time", "region", "level", "spacing", "axes"), options, open_it)
+        keys = ("dataset", "missing", "channel", "time", "region", "level", "spacing", "axes")
+        key = blamed_key(keys, options, open_it)
         raise document.mistake(("input", key), str(error)) from None
 
 

@@ -79,7 +79,7 @@ class Volume:
             How dense kernels are weighed, for filters that do not say.
         **selection
             What a workflow's ``input:`` takes: `level`, `channel`, `time`, `region` (``{"z": (10, 60)}``),
-            `axes` (``"zyx"``), `spacing` (``"0.5 um"``).
+            `axes` (``"zyx"``), `spacing` (``"0.5 um"``), `dataset` (``"/volumes/raw"``, of HDF5).
 
         Raises
         ------

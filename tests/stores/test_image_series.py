@@ -14,7 +14,7 @@ import convolume
 from convolume.errors import InputError, RunError
 from convolume.regions import Region
 from convolume.stores import SourceOptions, memory, open_source
-from convolume.stores.image_series import _DECODED as IMAGES
+from convolume.stores._decoded import PIECES
 from convolume.stores.image_series import _opened
 from convolume.testing.stores import check_crosses_processes, check_source, random_array
 
@@ -92,9 +92,9 @@ def test_a_run_filters_a_series(tmp_path: Path) -> None:
             "block": [4, 8, 16],
         }
         plan = convolume.plan(workflow, overrides=["device=numpy"])
-        decoded.append(IMAGES.decoded_count)  # the plan has probed the images
+        decoded.append(PIECES.decoded_count)  # the plan has probed the images
         convolume.run(workflow, overrides=["device=numpy"])
-        decoded.append(IMAGES.decoded_count)
+        decoded.append(PIECES.decoded_count)
         results.append(memory.get(f"mean {number}"))
         memory.drop(f"mean {number}")
         # Images that neighbours share are kept: in the plan and in the run.

@@ -80,6 +80,13 @@ def _axes(axes: str) -> str:
     return axes
 
 
+def _dataset(name: str) -> str:
+    if not name.strip("/ ") or "\0" in name:
+        message = f"{name!r} names no dataset: write its path in the file, such as '/volumes/raw'"
+        raise InputError(message)
+    return name
+
+
 def _channel(written: int | str | None) -> int | str | None:
     is_position = isinstance(written, int) and not isinstance(written, bool) and written >= 0
     if written is None or is_position or (isinstance(written, str) and written):
@@ -171,6 +178,8 @@ class InputSpec(_Part):
     """Names of the axes, such as ``zyx``, for formats that do not tell."""
     spacing: Spacing | None = None
     """Voxel size, one length for all space axes or one an axis, for formats that do not tell."""
+    dataset: Annotated[StrictStr, AfterValidator(_dataset)] | None = None
+    """The one array that is read of an HDF5 file, by its path in the file; the only image where none is named."""
     missing: Literal["error", "fill"] = "error"
     """What a file of voxels that is not there means, for Zarr: a fault, or voxels of the fill value."""
 

@@ -4,6 +4,7 @@ A member module offers any of
 
 - ``recognises(path: str) -> bool``: cheap, opens as little as it can, never raises for foreign files;
 - ``PRECEDENCE: int``: formats with a lower number are asked first;
+- ``HOLDS_DATASETS: bool``: whether ``options.dataset`` means anything to it; without it, the option is refused;
 - ``open_source(path: str, options: SourceOptions) -> Source``: the whole image of ``options.level``; channel, time
   point and region are selected here, for all formats alike;
 - ``create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink``, and ``SUFFIXES``: endings
@@ -18,8 +19,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from convolume.errors import InputError
 from convolume.regions import Region
@@ -39,6 +38,7 @@ from convolume.stores._interfaces import (
 from convolume.stores._paths import check_creatable, check_disk_space, same_or_nested
 from convolume.stores._probe import probe_storage
 from convolume.stores._selection import select
+from convolume.stores.npy import read_npy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,6 +91,7 @@ def open_source(path: str, options: SourceOptions | None = None) -> Source:
     path, options = _without_slash(path), options or SourceOptions()
     for member in _members_with("recognises"):
         if member.recognises(path):
+            _check_dataset(path, member, options)
             source = select(member.open_source(path, options), options)
             source.check_whole(Region.whole(source.info.shape))
             return source
@@ -206,16 +207,17 @@ def read_array(path: str) -> npt.NDArray[Any]:
     >>> read_array(str(file)).shape
     (3, 3)
     """
-    if not path.endswith(".npy"):
-        source = open_source(path)
-        return source.read(Region.whole(source.info.shape))
-    try:
-        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        cause = getattr(error, "strerror", None) or error
-        message = f"{path}: cannot be read as a .npy file: {cause}"
-        raise InputError(message) from error
-    return array
+    if path.endswith(".npy"):
+        return read_npy(path)
+    source = open_source(path)
+    return source.read(Region.whole(source.info.shape))
+
+
+def _check_dataset(path: str, member: ModuleType, options: SourceOptions) -> None:
+    if options.dataset is not None and not getattr(member, "HOLDS_DATASETS", False):
+        named = f"the dataset {options.dataset!r} is named"
+        message = f"{path}: {named}, and this is no file of datasets, as HDF5 is; leave it out"
+        raise InputError(message)
 
 
 def _without_slash(path: str) -> str:

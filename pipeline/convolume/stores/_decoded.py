@@ -1,18 +1,31 @@
-"""Decoded pieces of images (pages, planes) that a process keeps, so that halos are not decoded again."""
+"""Decoded pieces of images (chunks, pages, tiles) that a process keeps, so that halos are not decoded again.
+
+It is for formats whose library keeps none.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convolume.stores._layout import units_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     import numpy.typing as npt
 
-__all__ = ["DecodedPieces"]
+    from convolume.regions import Region
+    from convolume.stores._interfaces import Layout
+
+__all__ = ["PIECES", "Chunked", "DecodedPieces"]
 
 
 class DecodedPieces:
@@ -29,6 +42,10 @@ class DecodedPieces:
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all."""
         self._pieces: OrderedDict[Hashable, Future[npt.NDArray[Any]]] = OrderedDict()
         self._lock = threading.Lock()
         self._held_bytes = 0
@@ -80,3 +97,56 @@ class DecodedPieces:
                     break
                 del self._pieces[oldest]
                 self._held_bytes -= held.result().nbytes
+
+
+PIECES = DecodedPieces()
+"""Those of all images that this process reads."""
+if hasattr(os, "register_at_fork"):
+    # A child may have been born while another thread held the lock, or decoded a piece.
+    os.register_at_fork(after_in_child=PIECES.reset)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunked:
+    """An image whose chunks are decoded as a whole.
+
+    Parameters
+    ----------
+    name : hashable
+        Tells the image from all others, and changes when it is replaced.
+    layout : (shape, chunk)
+        Extents of the image and of a chunk.
+    dtype : str
+        NumPy's name of the dtype.
+    decode : callable
+        Returns the voxels of a whole chunk.
+
+    Examples
+    --------
+    >>> from convolume.regions import Region
+    >>> line = np.arange(10)
+    >>> Chunked("line", ((10,), (4,)), "int64", lambda part: line[part.slices]).read(Region((3,), (6,)), 100)
+    array([3, 4, 5])
+    """
+
+    name: Hashable
+    layout: Layout
+    dtype: str
+    decode: Callable[[Region], npt.NDArray[Any]]
+
+    def read(self, region: Region, most_bytes: int) -> npt.NDArray[Any]:
+        """Return the voxels of a region; of its chunks, those that are not kept are decoded.
+
+        Parameters
+        ----------
+        region : Region
+            A part of it.
+        most_bytes : int
+            What the pieces that are kept afterwards may take, those of all images.
+        """
+        voxels = np.empty(region.shape, self.dtype)
+        for index, place in units_of(*self.layout, region):
+            chunk = PIECES.get((self.name, self.layout, index), partial(self.decode, place), most_bytes)
+            common = region.intersection(place)
+            voxels[common.relative_to(region.start).slices] = chunk[common.relative_to(place.start).slices]
+        return voxels

@@ -39,7 +39,7 @@ Format = Literal["ome-zarr", "ome-zarr-0.4", "zarr"]
 
 
 Layout = tuple[tuple[int, ...], tuple[int, ...]]
-"""Of a level that was written: its shape, and the extents of what one writer owned."""
+"""The shape of an image, and the extents of its units: chunks, or what one writer owns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class SourceOptions:
 
     `axes` (such as ``"zyx"``) and `spacing` (one entry a space axis, or one for all, in `unit`) are for formats
     that do not carry them, and win over what the file says. `channel` is a position or a name. `missing` says of
-    formats of many files what one that is not there means: voxels of the fill value, or an error.
+    formats of many files what one that is not there means: voxels of the fill value, or an error. `dataset` names one
+    of the arrays of a file that holds several.
     """
 
     level: int = 0
@@ -59,6 +60,7 @@ class SourceOptions:
     spacing: tuple[float, ...] | None = None
     unit: str | None = None
     missing: Literal["fill", "error"] = "fill"
+    dataset: str | None = None
 
 
 class Source(ABC):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convolume.errors import InputError, RunError
-from convolume.stores._decoded import DecodedPieces
+from convolume.stores._decoded import PIECES
 from convolume.stores._files import file_identity, load_extra
 from convolume.stores._tiff_metadata import TiffMetadata, metadata_of
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TiffLevel", "opened"]
 
-_PIECES = DecodedPieces()
 # Of tiles, in the order in which tifffile places them: separate sample, depth, length, width, contiguous sample.
 _PLACED_NDIM = 5
 
@@ -121,13 +120,13 @@ class TiffSeries:
         name = (self._path, self._identity, level, number)
         keyframe = self._levels[level].keyframe
         if not keyframe.is_tiled:
-            whole = _PIECES.get(name, partial(self._page, level, number), cache_bytes)
+            whole = PIECES.get(name, partial(self._page, level, number), cache_bytes)
             voxels[...] = whole.reshape(self.levels[level].shape[-len(slices) :] if slices else ())[slices]
             return
         placed_slices = _placed(slices, self.levels[level].shape[-len(slices) :], keyframe.shaped)
         target = voxels.reshape(tuple(cut.stop - cut.start for cut in placed_slices))
         for tile, start in _tiles(keyframe, placed_slices):
-            decoded = _PIECES.get((*name, tile), partial(self._tile, level, number, tile), cache_bytes)
+            decoded = PIECES.get((*name, tile), partial(self._tile, level, number, tile), cache_bytes)
             _copy_common(decoded, start, target, placed_slices)
 
     def _page(self, level: int, number: int) -> npt.NDArray[Any]:

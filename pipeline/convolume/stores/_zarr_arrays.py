@@ -18,6 +18,7 @@ import numpy as np
 
 from convolume.errors import InputError
 from convolume.stores._faults import fault
+from convolume.stores._files import check_chunk
 from convolume.stores._zarr_metadata import hidden_array, read_layout
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class _ZarrPython:
 def _opened(path: str, cache_bytes: int, io_threads: int | None, process: int, stamp: tuple[int, ...]) -> _Engine:  # noqa: ARG001  # the last two tell handles apart
     """Open an array once in each process, and again when its metadata file was replaced."""
     layout = read_layout(path)
-    _check_chunk(path, layout)
+    check_chunk(path, layout.chunks, layout.dtype.itemsize)
     refusal = "it cannot be used after a fork"
     if not _FORK.happened:
         try:
@@ -162,23 +163,6 @@ def _stamp(path: str) -> tuple[int, ...]:
             continue
         return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
     return ()
-
-
-def _check_chunk(path: str, layout: ArrayLayout) -> None:
-    """Refuse a chunk that this machine cannot decode, before anything tries."""
-    memory_bytes = _memory_bytes()
-    if layout.chunk_bytes > memory_bytes:
-        message = (
-            f"{path}: one chunk {layout.chunks} decodes to {layout.chunk_bytes / 1e9:,.3g} GB, more than the "
-            f"{memory_bytes / 1e9:,.3g} GB of memory of this machine; store the image in smaller chunks"
-        )
-        raise InputError(message)
-
-
-def _memory_bytes() -> int:
-    if not hasattr(os, "sysconf"):
-        return 2**63
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class _Fork:

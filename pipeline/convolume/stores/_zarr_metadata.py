@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from hashlib import blake2b
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +31,6 @@ class ArrayLayout:
     shards: tuple[int, ...] | None = None
     dimension_names: tuple[str | None, ...] | None = None
     zarr_format: int = 3
-
-    @property
-    def chunk_bytes(self) -> int:
-        """Bytes of one decoded chunk."""
-        return prod(self.chunks) * self.dtype.itemsize
 
 
 def node_kind(path: str) -> str | None:

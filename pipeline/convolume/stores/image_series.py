@@ -15,8 +15,16 @@ import numpy as np
 
 from convolume.errors import InputError, RunError
 from convolume.image import ImageInfo
-from convolume.stores._axes import CANONICAL, check_dtype, check_one_level, named_axes, with_options
-from convolume.stores._decoded import DecodedPieces
+from convolume.stores._axes import (
+    canonical_order,
+    check_dtype,
+    check_one_level,
+    in_file_order,
+    named_axes,
+    region_of_file,
+    with_options,
+)
+from convolume.stores._decoded import Chunked
 from convolume.stores._identity import spread
 from convolume.stores._interfaces import Source, SourceOptions
 
@@ -33,7 +41,6 @@ PRECEDENCE = 30
 _COLOUR_COUNTS = (3, 4)
 TIFF_ENDINGS = (".tif", ".tiff")
 _WARNINGS = threading.Lock()
-_DECODED = DecodedPieces()
 
 
 def recognises(path: str) -> bool:
@@ -58,7 +65,7 @@ def open_source(path: str, options: SourceOptions) -> Source:
     shape = (len(files), *image_shape)
     names = options.axes or ("zyx" if len(image_shape) == len("yx") else "zyxc")
     axes = with_options(path, shape, named_axes(path, names), options)
-    order = tuple(sorted(range(len(names)), key=lambda axis: CANONICAL.index(names[axis])))
+    order = canonical_order(names)
     info = ImageInfo(
         shape=tuple(shape[axis] for axis in order),
         dtype=check_dtype(path, dtype),
@@ -84,16 +91,13 @@ class ImageSeriesSource(Source):
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region; each image that it touches is decoded, unless it is kept."""
-        slices = [slice(0)] * len(self.order)
-        for position, axis in enumerate(self.order):
-            slices[axis] = region.slices[position]
-        numbers, within = range(slices[0].start, slices[0].stop), tuple(slices[1:])
-        voxels = np.stack([self._image(number)[within] for number in numbers])
+        shape = in_file_order(self.info.shape, self.order)
+        images = Chunked((self.path, self.names_digest), (shape, (1, *shape[1:])), self.info.dtype, self._decoded)
+        voxels = images.read(region_of_file(region, self.order), self.cache_bytes)
         return voxels.transpose(self.order).astype(self.info.dtype, order="C", copy=False)
 
-    def _image(self, number: int) -> npt.NDArray[Any]:
-        name = (self.path, self.names_digest, number)
-        return _DECODED.get(name, lambda: _decoded(self.path, self.names_digest, number), self.cache_bytes)
+    def _decoded(self, place: Region) -> npt.NDArray[Any]:
+        return _decoded(self.path, self.names_digest, place.start[0])[np.newaxis]
 
     def signature(self) -> str:
         """Return a digest of the files' names."""

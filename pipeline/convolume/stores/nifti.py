@@ -6,7 +6,7 @@ import gzip
 import zlib
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from math import isfinite, prod
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,6 +17,7 @@ from convolume.image import Axis, ImageInfo
 from convolume.stores._axes import check_dtype, check_one_level, named_axes, with_options
 from convolume.stores._files import load_extra, staged
 from convolume.stores._interfaces import Layout, Sink, SinkOptions, Source, SourceOptions, Written
+from convolume.stores._mapped import MappedVoxels
 from convolume.stores._nifti_header import written_header
 from convolume.stores._single_file import (
     SingleFileSink,
@@ -58,22 +59,15 @@ COMPRESSION_LEVEL = 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(MappedVoxels):
     """Where the voxels lie in the uncompressed file, in the file's order of axes (x, y, z, t, c)."""
 
-    shape: tuple[int, ...]
-    dtype: str
-    offset_bytes: int
-    slope: float
-    intercept: float
+    slope: float = 1.0
+    intercept: float = 0.0
 
     @property
     def is_scaled(self) -> bool:
         return (self.slope, self.intercept) != (1.0, 0.0)
-
-    @property
-    def file_bytes(self) -> int:
-        return self.offset_bytes + prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def image_dtype(self) -> np.dtype[Any]:
@@ -152,14 +146,7 @@ class NiftiSource(Source):
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region, with the file's slope and intercept applied."""
-        stored = np.memmap(
-            self._uncompressed(),
-            dtype=self.layout.dtype,
-            mode="r",
-            offset=self.layout.offset_bytes,
-            shape=self.layout.shape,
-            order="F",
-        )
+        stored = self.layout.view(str(self._uncompressed()))
         voxels = np.asarray(_reversed_axes(stored)[region.slices])
         if not self.layout.is_scaled:
             return np.array(voxels, dtype=self.layout.image_dtype, order="C")
@@ -245,13 +232,9 @@ def _layout(file: str, image: Any) -> _Layout:
     if proxy.dtype.names:
         message = f"{file}: holds colours {proxy.dtype.names}, not numbers; convert it to one volume a channel"
         raise InputError(message)
-    layout = _Layout(shape, proxy.dtype.str, int(proxy.offset), float(proxy.slope), float(proxy.inter))
-    size_bytes = Path(file).stat().st_size
-    if not file.endswith(".gz") and size_bytes < layout.file_bytes:
-        message = (
-            f"{file}: is cut short: {size_bytes} bytes where its header promises {layout.file_bytes}; copy it again"
-        )
-        raise InputError(message)
+    layout = _Layout(shape, proxy.dtype.str, int(proxy.offset), "F", float(proxy.slope), float(proxy.inter))
+    if not file.endswith(".gz"):
+        layout.check_size(file)
     return layout
 
 

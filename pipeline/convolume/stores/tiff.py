@@ -10,7 +10,7 @@ import numpy as np
 
 from convolume.errors import InputError
 from convolume.image import ImageInfo
-from convolume.stores._axes import CANONICAL, check_dtype, named_axes, with_options
+from convolume.stores._axes import canonical_order, check_dtype, named_axes, region_of_file, with_options
 from convolume.stores._files import load_extra
 from convolume.stores._interfaces import Layout, Sink, SinkOptions, Source, SourceOptions, Written
 from convolume.stores._single_file import (
@@ -80,7 +80,7 @@ def open_source(path: str, options: SourceOptions) -> Source:
         for axis, fine, here in zip(named_axes(path, names), finest.shape, level.shape, strict=True)
     )
     axes = with_options(path, level.shape, axes, options)
-    order = tuple(sorted(range(len(names)), key=lambda axis: CANONICAL.index(names[axis])))
+    order = canonical_order(names)
     shape = tuple(level.shape[axis] for axis in order)
     channels = series.metadata.channels
     channel_count = dict(zip(names, level.shape, strict=True)).get("c", 1)
@@ -139,10 +139,8 @@ class TiffSource(Source):
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region; each page or tile that it touches is decoded, unless it is kept."""
-        slices = [slice(0)] * len(self.order)
-        for position, axis in enumerate(self.order):
-            slices[axis] = region.slices[position]
-        voxels = opened(self.path).read(self.level, tuple(slices), self.cache_bytes)
+        place = region_of_file(region, self.order)
+        voxels = opened(self.path).read(self.level, place.slices, self.cache_bytes)
         return voxels.transpose(self.order).astype(self.info.dtype, order="C", copy=False)
 
     def signature(self) -> str:

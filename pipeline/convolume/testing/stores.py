@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.array
+import h5py
+import mrcfile
 import nibabel
 import numpy as np
 import pytest
@@ -272,6 +274,28 @@ def _tiff(folder: Path, array: npt.NDArray[Any]) -> str:
     return path
 
 
+def _hdf5(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.h5")
+    with h5py.File(path, "w") as file:
+        file.create_dataset(
+            "volumes/raw", data=array, chunks=tuple(map(min, array.shape, (3,) * 5)), compression="gzip"
+        )
+    return path
+
+
+def _mrc(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.mrc")
+    with mrcfile.new(path) as file:
+        file.set_data(array)
+    return path
+
+
+def _npy(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.npy")
+    np.save(path, array)
+    return path
+
+
 def _image_series(folder: Path, array: npt.NDArray[Any]) -> str:
     for number, plane in enumerate(array):
         tifffile.imwrite(folder / f"plane{number}.tif", plane, photometric="minisblack")
@@ -279,10 +303,13 @@ def _image_series(folder: Path, array: npt.NDArray[Any]) -> str:
 
 
 EXAMPLES: Mapping[str, Callable[[Path, npt.NDArray[Any]], str]] = {
+    "hdf5": _hdf5,
     "image_series": _image_series,
     "lazy": _lazy,
     "memory": _memory,
+    "mrc": _mrc,
     "nifti": _nifti,
+    "npy": _npy,
     "ome_zarr": _ome_zarr,
     "tiff": _tiff,
     "zarr": _zarr,
