@@ -6,7 +6,6 @@ It aborts a process that was forked after its first use: there, zarr-python serv
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -19,14 +18,15 @@ import numpy as np
 
 from convolume.errors import InputError
 from convolume.stores._faults import fault
-from convolume.stores._zarr_metadata import ArrayLayout, read_layout
+from convolume.stores._zarr_metadata import read_layout
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from convolume.regions import Region
+    from convolume.stores._zarr_metadata import ArrayLayout
 
-__all__ = ["ZarrArray", "create_array"]
+__all__ = ["ZarrArray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,38 +79,6 @@ class ZarrArray:
 
     def _engine(self) -> _Engine:
         return _opened(self.path, self.cache_bytes, self.io_threads, os.getpid(), _stamp(self.path))
-
-
-def create_array(path: str, layout: ArrayLayout) -> None:
-    """Make an empty Zarr v3 array: blosc-zstd chunks with a crc32c checksum each, fill value 0."""
-    metadata = {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": layout.shape,
-        "data_type": layout.dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": layout.shards or layout.chunks}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "codecs": _codecs(layout),
-        "fill_value": False if layout.dtype.kind == "b" else 0,
-    }
-    if layout.dimension_names is not None:
-        metadata["dimension_names"] = layout.dimension_names
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "zarr.json").open("x", encoding="utf-8") as file:
-        json.dump(metadata, file, indent=2)
-
-
-def _codecs(layout: ArrayLayout) -> list[dict[str, Any]]:
-    little: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
-    checksum = {"name": "crc32c"}
-    # Level 1 of zstd compresses nearly as well as level 5 behind a shuffle, and writes five times as fast.
-    blosc = {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "typesize": layout.dtype.itemsize, "blocksize": 0}
-    chunk_codecs = [little, {"name": "blosc", "configuration": blosc}, checksum]
-    if layout.shards is None:
-        return chunk_codecs
-    sharding = {"chunk_shape": layout.chunks, "codecs": chunk_codecs, "index_codecs": [little, checksum]}
-    return [{"name": "sharding_indexed", "configuration": {**sharding, "index_location": "end"}}]
 
 
 class _Engine(Protocol):

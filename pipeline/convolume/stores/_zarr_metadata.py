@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import prod
@@ -18,7 +16,7 @@ from convolume.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ArrayLayout", "attributes", "digest", "document_of", "node_kind", "read_layout", "write_group"]
+__all__ = ["ArrayLayout", "attributes", "digest", "document_of", "node_kind", "read_layout"]
 
 METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
@@ -120,44 +118,6 @@ def digest(*paths: str) -> str:
             if file.is_file():
                 summary.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
     return summary.hexdigest()
-
-
-def write_group(path: str, attributes: Mapping[str, Any]) -> None:
-    """Write a Zarr v3 group's metadata in one step: whoever reads sees the old file or the new one."""
-    document = {"zarr_format": 3, "node_type": "group", "attributes": _plain(attributes)}
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix="zarr.json.", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=2, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        # A temporary file is private; an image is as open as the folder's other files.
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(folder / "zarr.json")
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can say: numbers that it lacks (NaN, inf) become texts, NumPy's numbers become Python's."""
-    if isinstance(value, dict) or hasattr(value, "items"):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _document(file: Path) -> dict[str, Any]:
