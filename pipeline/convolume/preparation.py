@@ -214,12 +214,14 @@ def _sink(
             raise InputError(message)
     image = source.info.with_(dtype=target.dtype, chunks=None, shards=None, notes=())
     if_exists = chosen.if_exists.get(target.name, spec.if_exists)
-    options = stores.SinkOptions(spec.chunks, spec.shards, pyramid=spec.pyramid, if_exists=if_exists, block=block)
+    options = stores.SinkOptions(
+        spec.chunks, spec.shards, pyramid=spec.pyramid, if_exists=if_exists, block=block, format=spec.format
+    )
     create_it = partial(stores.create_sink, spec.path, image)
     try:
         sink = create_it(options)
     except InputError as error:
-        place = ("outputs", target.name, blamed_key(("shards", "chunks"), options, create_it))
+        place = ("outputs", target.name, blamed_key(("shards", "chunks", "format"), options, create_it))
         raise document.mistake(place, str(error)) from None
     with document.at("outputs", target.name, "path"):
         sink.io_threads = source.io_threads

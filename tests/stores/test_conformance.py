@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 
 from convolume.registry import load_member, member_names
-from convolume.stores import SinkOptions, open_source
+from convolume.stores import Format, SinkOptions, formats_of, open_source
 from convolume.testing.stores import (
     EXAMPLES,
     check_crosses_processes,
@@ -23,8 +25,17 @@ from convolume.testing.stores import (
     write_example,
 )
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+WITHOUT_SHARDS = ("ome-zarr-0.4",)
 SOURCES = [name for name in member_names("stores") if hasattr(load_member("stores", name), "open_source")]
-SINKS = [name for name in member_names("stores") if hasattr(load_member("stores", name), "create_sink")]
+SINKS = [
+    (name, each)
+    for name in member_names("stores")
+    if hasattr(load_member("stores", name), "create_sink")
+    for each in formats_of(load_member("stores", name))
+]
 COUNTER = itertools.count()
 
 
@@ -66,12 +77,13 @@ def test_source_whose_voxels_are_replaced_has_another_identity(name: str, tmp_pa
     check_identity(name, tmp_path)
 
 
-@pytest.mark.parametrize("name", SINKS)
+@pytest.mark.parametrize(("name", "format_"), SINKS)
 @settings(max_examples=40, deadline=None)
 @given(data=images(min_ndim=2))
-def test_sink(name: str, data: tuple) -> None:
+def test_sink(name: str, format_: Format, data: tuple[npt.NDArray[Any], SinkOptions]) -> None:
     """Whole units in, the same voxels out, nothing visible before the end."""
     array, options = data
+    options = replace(options, format=format_, shards=None if format_ in WITHOUT_SHARDS else options.shards)
     module = load_member("stores", name)
     with tempfile.TemporaryDirectory() as folder:
         suffix = module.SUFFIXES[0]
@@ -83,9 +95,9 @@ def test_sink(name: str, data: tuple) -> None:
             load_member("stores", "memory").drop(end)
 
 
-@pytest.mark.parametrize("name", SINKS)
-def test_sink_with_a_pyramid(name: str, tmp_path: Path) -> None:
-    """So with every level of a pyramid."""
+@pytest.mark.parametrize(("name", "format_"), SINKS)
+def test_sink_with_a_pyramid(name: str, format_: Format, tmp_path: Path) -> None:
+    """So with every level of a pyramid, where there is one."""
     suffix = load_member("stores", name).SUFFIXES[0]
     path = f"{suffix}pyramid" if suffix.endswith(":") else str(tmp_path / f"pyramid{suffix}")
-    check_sink(path, random_array((3, 300, 140), "int16"), SinkOptions(if_exists="overwrite"))
+    check_sink(path, random_array((3, 300, 140), "int16"), SinkOptions(if_exists="overwrite", format=format_))

@@ -225,6 +225,8 @@ class OutputSpec(_Part):
 
     path: PathText
     """Where the result is written."""
+    format: Literal["ome-zarr", "ome-zarr-0.4", "zarr"] = "ome-zarr"
+    """OME-Zarr 0.5, OME-Zarr 0.4 for older readers, or a plain Zarr array."""
     steps: tuple[Step, ...] = ()
     """The filters, in the order in which they are done."""
     dtype: Annotated[StrictStr, AfterValidator(_dtype)] | None = None

@@ -7,7 +7,8 @@ A member module offers any of
 - ``open_source(path: str, options: SourceOptions) -> Source``: the whole image of ``options.level``; channel, time
   point and region are selected here, for all formats alike;
 - ``create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink``, and ``SUFFIXES``: endings
-  (or, for names such as ``memory:result``, beginnings) of output paths that this format writes;
+  (or, for names such as ``memory:result``, beginnings) of output paths that this format writes; ``FORMATS``, where it
+  does so for some values of ``options.format`` only;
 - ``journal_folder(path: str) -> str`` and ``open_written(path: str) -> Written``: where the marks of an output's blocks
   stand, and what a run wrote, or began to write, to be verified by them.
 """
@@ -25,6 +26,7 @@ from convolume.registry import load_member, member_names
 from convolume.stores._identity import Identity
 from convolume.stores._interfaces import (
     DEFAULT_CACHE_BYTES,
+    Format,
     IfExists,
     Sink,
     SinkOptions,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CACHE_BYTES",
+    "Format",
     "Identity",
     "IfExists",
     "Sink",
@@ -55,6 +58,7 @@ __all__ = [
     "check_creatable",
     "check_disk_space",
     "create_sink",
+    "formats_of",
     "journal_folder",
     "open_source",
     "open_written",
@@ -102,13 +106,23 @@ def create_sink(path: str, image: ImageInfo, options: SinkOptions | None = None)
         No format writes to such a path, or the format cannot hold such an image.
     """
     path, options = _without_slash(path), options or SinkOptions()
-    for member in _members_with("create_sink"):
-        if path.endswith(member.SUFFIXES) or path.startswith(member.SUFFIXES):
+    members = _members_with("create_sink")
+    fitting = [member for member in members if path.endswith(member.SUFFIXES) or path.startswith(member.SUFFIXES)]
+    for member in fitting:
+        if options.format in formats_of(member):
             sink: Sink = member.create_sink(path, image, options)
             return sink
-    endings = [suffix for member in _members_with("create_sink") for suffix in member.SUFFIXES]
+    if fitting:
+        message = f"{path}: cannot be written as `format: {options.format}`; leave `format` out, or write to a folder"
+        raise InputError(message)
+    endings = dict.fromkeys(suffix for member in members for suffix in member.SUFFIXES)
     message = f"{path}: no format writes to such a path; give it one of these: {', '.join(endings)}"
     raise InputError(message)
+
+
+def formats_of(member: ModuleType) -> tuple[str, ...]:
+    """Return the values of ``options.format`` that a member's sink takes: the default one where it has no choice."""
+    return getattr(member, "FORMATS", (SinkOptions().format,))
 
 
 def journal_folder(path: str) -> str | None:

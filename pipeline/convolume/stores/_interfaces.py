@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
     from convolume.image import ImageInfo
 
-__all__ = ["DEFAULT_CACHE_BYTES", "IfExists", "Sink", "SinkOptions", "Source", "SourceOptions", "Written"]
+__all__ = ["DEFAULT_CACHE_BYTES", "Format", "IfExists", "Sink", "SinkOptions", "Source", "SourceOptions", "Written"]
 
 DEFAULT_CACHE_BYTES = 256 * 2**20
 
 IfExists = Literal["error", "overwrite", "resume"]
 """What happens where an output exists: ``resume`` goes on with what a run left unfinished."""
+
+
+Format = Literal["ome-zarr", "ome-zarr-0.4", "zarr"]
+"""What files of Zarr hold: an OME-Zarr image of version 0.5 (Zarr v3) or 0.4 (Zarr v2), or one array (Zarr v3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class SinkOptions:
         What is done with what is there.
     block : tuple of int, optional
         Extents of the blocks that it will be written in: chunks and shards that are not named suit them.
+    format : {'ome-zarr', 'ome-zarr-0.4', 'zarr'}
+        What is written, where the path leaves a choice.
     """
 
     chunks: tuple[int, ...] | None = None
@@ -127,6 +133,7 @@ class SinkOptions:
     pyramid: bool = True
     if_exists: IfExists = "error"
     block: tuple[int, ...] | None = None
+    format: Format = "ome-zarr"
 
 
 class Sink(ABC):

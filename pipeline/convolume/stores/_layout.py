@@ -29,11 +29,11 @@ def write_unit(level: ImageInfo) -> tuple[int, ...]:
     return tuple(unit)
 
 
-def level_infos(path: str, image: ImageInfo, options: SinkOptions) -> tuple[ImageInfo, ...]:
+def level_infos(path: str, image: ImageInfo, options: SinkOptions, *, has_shards: bool = True) -> tuple[ImageInfo, ...]:
     """Return the levels of an output, level 0 first, each with its chunks, shards, voxel size and translation.
 
     The finest space axes are halved (sizes rounded up) until voxels are isotropic within a factor of sqrt(2), then
-    all of them, until every space axis has at most 128 voxels.
+    all of them, until every space axis has at most 128 voxels. Without `has_shards` the format knows none.
 
     Raises
     ------
@@ -49,11 +49,17 @@ def level_infos(path: str, image: ImageInfo, options: SinkOptions) -> tuple[Imag
     [(40, 300, 300), (20, 150, 150), (10, 75, 75)]
     """
     _check_units(path, image, options)
+    if options.shards is not None and not has_shards:
+        message = (
+            f"{path}: shards {options.shards}: this format has none, each chunk is a file of its own; leave `shards` "
+            "out, or write `format: ome-zarr`"
+        )
+        raise InputError(message)
     levels = [image]
     while options.pyramid and any(levels[-1].shape[axis] > COARSEST_VOXELS for axis in image.space_axes):
         levels.append(_halved(levels[-1]))
     chunks = _chunks(image, options)
-    per_shard, is_named = _chunks_per_shard(image, chunks, options), options.shards is not None
+    per_shard, is_named = _chunks_per_shard(image, chunks, options) if has_shards else None, options.shards is not None
     return tuple(_with_units(level, chunks, per_shard, always=is_named) for level in levels)
 
 

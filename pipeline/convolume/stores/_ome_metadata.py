@@ -1,4 +1,4 @@
-"""OME-Zarr's metadata, read from 0.4 and 0.5 and written as 0.5: axes, voxel size, levels, channels."""
+"""OME-Zarr's metadata, 0.4 and 0.5, read and written: axes, voxel size, levels, channels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from re import fullmatch
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from convolume.errors import InputError
 from convolume.image import Axis, Channel
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from convolume.image import ImageInfo
 
-__all__ = ["OmeImage", "check_written", "read_image", "written_attributes"]
+__all__ = ["OmeImage", "Version", "check_written", "read_image", "written_attributes"]
+
+Version = Literal["0.4", "0.5"]
 
 # What a channel without a colour gets: the one of a lone channel is white.
 COLORS = ("00FF00", "FF00FF", "00FFFF", "FF0000", "FFFF00", "0000FF")
@@ -153,7 +155,7 @@ def _members(path: str) -> list[str]:
     return [name for name in names if node_kind(str(Path(path, name))) is not None]
 
 
-def check_written(path: str, levels: tuple[ImageInfo, ...]) -> None:
+def check_written(path: str, levels: tuple[ImageInfo, ...], version: Version) -> None:
     """Refuse an image that OME-Zarr cannot hold.
 
     Raises
@@ -161,9 +163,9 @@ def check_written(path: str, levels: tuple[ImageInfo, ...]) -> None:
     InputError
         The axes' number or order is not that of OME-Zarr.
     """
-    validate = import_module("yaozarrs").v05.Image.model_validate
+    model = getattr(import_module("yaozarrs"), f"v{version.replace('.', '')}").Image
     try:
-        validate(written_attributes(path, levels, {}, ())["ome"])
+        model.model_validate(_written_ome(path, levels, (), version))
     except ValueError:
         names = ", ".join(f"{axis.name} ({axis.kind})" for axis in levels[0].axes)
         message = (
@@ -178,8 +180,16 @@ def written_attributes(
     levels: tuple[ImageInfo, ...],
     provenance: Mapping[str, Any],
     windows: Sequence[tuple[float, float, float, float]],
+    version: Version,
 ) -> dict[str, Any]:
     """Return the attributes of a finished image's group."""
+    ome = _written_ome(path, levels, windows, version)
+    return {**({"ome": ome} if version == "0.5" else ome), "convolume": {"finished": True, **provenance}}
+
+
+def _written_ome(
+    path: str, levels: tuple[ImageInfo, ...], windows: Sequence[tuple[float, float, float, float]], version: Version
+) -> dict[str, Any]:
     image = levels[0]
     name = Path(path).name.removesuffix(".zarr").removesuffix(".ome")
     axes = [{"name": axis.name, "type": axis.kind} | ({"unit": axis.unit} if axis.unit else {}) for axis in image.axes]
@@ -187,10 +197,15 @@ def written_attributes(
     multiscale: dict[str, Any] = {"name": name, "axes": axes, "datasets": datasets}
     if len(levels) > 1:
         multiscale |= DOWNSCALING
-    ome: dict[str, Any] = {"version": "0.5", "multiscales": [multiscale]}
+    # Version 0.4 says it of each image, 0.5 once.
+    ome: dict[str, Any]
+    if version == "0.4":
+        ome = {"multiscales": [{"version": version, **multiscale}]}
+    else:
+        ome = {"version": version, "multiscales": [multiscale]}
     if windows:
         ome["omero"] = {"channels": _written_channels(image, windows)}
-    return {"ome": ome, "convolume": {"finished": True, **provenance}}
+    return ome
 
 
 def _dataset(path: str, level: ImageInfo) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from convolume.errors import InputError
 from convolume.stores._faults import fault
-from convolume.stores._zarr_metadata import read_layout
+from convolume.stores._zarr_metadata import hidden_array, read_layout
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -91,7 +91,9 @@ class _TensorStore:
     def __init__(self, path: str, layout: ArrayLayout, cache_bytes: int, io_threads: int | None) -> None:
         # Waiting for the disk after each chunk costs 20 % of writing; what protects a run is the rename.
         kvstore = {"driver": "file", "path": path, "file_io_sync": False}
-        spec = {"driver": "zarr3" if layout.zarr_format == 3 else "zarr", "kvstore": kvstore}  # noqa: PLR2004  # Zarr's own number
+        spec: dict[str, Any] = {"driver": "zarr3" if layout.zarr_format == 3 else "zarr", "kvstore": kvstore}  # noqa: PLR2004  # Zarr's own number
+        if (hidden := hidden_array(path)) is not None:
+            spec |= {"metadata": hidden, "assume_metadata": True}
         context = _context(cache_bytes, io_threads, os.getpid())
         self._array = import_module("tensorstore").open(spec, context=context, open=True).result()
 
@@ -105,7 +107,12 @@ class _TensorStore:
 
 class _ZarrPython:
     def __init__(self, path: str, layout: ArrayLayout) -> None:
-        self._array = import_module("zarr").open_array(path, mode="r+")
+        zarr = import_module("zarr")
+        if (hidden := hidden_array(path)) is None:
+            self._array = zarr.open_array(path, mode="r+")
+        else:
+            place = zarr.storage.StorePath(zarr.storage.LocalStore(path))
+            self._array = zarr.Array(zarr.AsyncArray(hidden, place))
         self._dtype = layout.dtype
 
     def read(self, slices: tuple[slice, ...]) -> npt.NDArray[Any]:

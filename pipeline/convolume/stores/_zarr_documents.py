@@ -17,13 +17,42 @@ if TYPE_CHECKING:
 
 __all__ = ["array_document", "create_array", "write_document", "write_group"]
 
+# Level 1 of zstd compresses nearly as well as level 5 behind a shuffle, and writes five times as fast.
+COMPRESSION_LEVEL = 1
+NEWER_FORMAT, OLDER_FORMAT = 3, 2
+
 
 def create_array(path: str, layout: ArrayLayout) -> None:
     """Make an empty array where nothing is."""
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "zarr.json").open("x", encoding="utf-8") as file:
-        json.dump(array_document(layout), file, indent=2)
+    documents = {"zarr.json": array_document(layout)}
+    if layout.zarr_format == OLDER_FORMAT:
+        # Zarr v2 has no place for the names of dimensions: xarray's is the one that others know.
+        documents = {".zattrs": {"_ARRAY_DIMENSIONS": layout.dimension_names}, ".zarray": _document_v2(layout)}
+    for name, document in documents.items():
+        with (folder / name).open("x", encoding="utf-8") as file:
+            json.dump(document, file, indent=2)
+
+
+def _document_v2(layout: ArrayLayout) -> dict[str, Any]:
+    """Return the document of a Zarr v2 array: blosc-zstd chunks, fill value 0; it has no checksums that all read."""
+    blosc = {"id": "blosc", "cname": "zstd", "clevel": COMPRESSION_LEVEL, "shuffle": 1, "blocksize": 0}
+    return {
+        "zarr_format": 2,
+        "shape": layout.shape,
+        "chunks": layout.chunks,
+        "dtype": layout.dtype.newbyteorder("<").str,
+        "compressor": blosc,
+        "fill_value": _fill_value(layout),
+        "order": "C",
+        "filters": None,
+        "dimension_separator": "/",
+    }
+
+
+def _fill_value(layout: ArrayLayout) -> int | bool:
+    return False if layout.dtype.kind == "b" else 0
 
 
 def array_document(layout: ArrayLayout) -> dict[str, Any]:
@@ -36,7 +65,7 @@ def array_document(layout: ArrayLayout) -> dict[str, Any]:
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": layout.shards or layout.chunks}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "codecs": _codecs(layout),
-        "fill_value": False if layout.dtype.kind == "b" else 0,
+        "fill_value": _fill_value(layout),
     }
     if layout.dimension_names is not None:
         document["dimension_names"] = layout.dimension_names
@@ -46,17 +75,21 @@ def array_document(layout: ArrayLayout) -> dict[str, Any]:
 def _codecs(layout: ArrayLayout) -> list[dict[str, Any]]:
     little: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
     checksum = {"name": "crc32c"}
-    # Level 1 of zstd compresses nearly as well as level 5 behind a shuffle, and writes five times as fast.
-    blosc = {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "typesize": layout.dtype.itemsize, "blocksize": 0}
-    chunk_codecs = [little, {"name": "blosc", "configuration": blosc}, checksum]
+    blosc = {"cname": "zstd", "clevel": COMPRESSION_LEVEL, "shuffle": "shuffle"}
+    configuration = {**blosc, "typesize": layout.dtype.itemsize, "blocksize": 0}
+    chunk_codecs = [little, {"name": "blosc", "configuration": configuration}, checksum]
     if layout.shards is None:
         return chunk_codecs
     sharding = {"chunk_shape": layout.chunks, "codecs": chunk_codecs, "index_codecs": [little, checksum]}
     return [{"name": "sharding_indexed", "configuration": {**sharding, "index_location": "end"}}]
 
 
-def write_group(path: str, attributes: Mapping[str, Any]) -> None:
-    """Write a Zarr v3 group's metadata in one step."""
+def write_group(path: str, attributes: Mapping[str, Any], zarr_format: int = NEWER_FORMAT) -> None:
+    """Write a group's metadata in one step: in Zarr v2 its attributes are a file of their own, and come last."""
+    if zarr_format == OLDER_FORMAT:
+        write_document(path, ".zgroup", {"zarr_format": OLDER_FORMAT})
+        write_document(path, ".zattrs", attributes)
+        return
     write_document(path, "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
 

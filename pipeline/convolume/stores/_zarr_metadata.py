@@ -16,8 +16,9 @@ from convolume.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ArrayLayout", "attributes", "digest", "document_of", "node_kind", "read_layout"]
+__all__ = ["ArrayLayout", "attributes", "digest", "document_of", "hidden_array", "node_kind", "read_layout"]
 
+HIDDEN_ARRAY = "array"
 METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
@@ -73,7 +74,7 @@ def read_layout(path: str) -> ArrayLayout:
         message = f"{path}: there is no Zarr array"
         raise InputError(message)
     try:
-        layout = _layout_v3(_document(file)) if file.name == "zarr.json" else _layout_v2(_document(file))
+        layout = _layout_v3(document_of(path)) if file.name == "zarr.json" else _layout_v2(document_of(path))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         message = f"{file}: this Zarr array's metadata are not understood ({type(error).__name__}: {error})"
         raise InputError(message) from error
@@ -81,8 +82,15 @@ def read_layout(path: str) -> ArrayLayout:
 
 
 def document_of(path: str) -> dict[str, Any]:
-    """Return the metadata document of an array that is there, v3 or v2."""
-    return _document(_array_file(path))
+    """Return the metadata document of an array that is there, v3 or v2, or of one that a run has not finished."""
+    return hidden_array(path) or _document(_array_file(path))
+
+
+def hidden_array(path: str) -> dict[str, Any] | None:
+    """Return the document of an array that a run has not finished; until then, others find an empty group there."""
+    ours = attributes(path).get("convolume")
+    hidden = ours.get(HIDDEN_ARRAY) if isinstance(ours, dict) else None
+    return hidden if isinstance(hidden, dict) else None
 
 
 def _array_file(path: str) -> Path:

@@ -19,7 +19,7 @@ from convolume.stores._interfaces import Sink
 from convolume.stores._layout import level_infos, write_unit
 from convolume.stores._paths import check_creatable
 from convolume.stores._zarr_arrays import ZarrArray
-from convolume.stores._zarr_documents import create_array
+from convolume.stores._zarr_documents import NEWER_FORMAT, create_array
 from convolume.stores._zarr_files import remove_leftovers
 from convolume.stores._zarr_metadata import METADATA_FILES, ArrayLayout
 
@@ -42,13 +42,18 @@ def journal_folder(path: str) -> str:
 class ZarrSink(Sink):
     """An image in the making: one Zarr array a level, and metadata that open it when it is finished."""
 
+    zarr_format: int = NEWER_FORMAT
+
     def __init__(self, path: str, image: ImageInfo, options: SinkOptions) -> None:
         self.path = path
         self.image = image
         self.options = options
         check_dtype(path, np.dtype(image.dtype))
-        self.levels = level_infos(path, image, options)
+        self.levels = self._level_infos()
         self.write_unit = write_unit(self.levels[0])
+
+    def _level_infos(self) -> tuple[ImageInfo, ...]:
+        return level_infos(self.path, self.image, self.options)
 
     @property
     def journal_folder(self) -> str:
@@ -91,7 +96,7 @@ class ZarrSink(Sink):
         chunks = tuple(min(c, n) for c, n in zip(level.chunks or level.shape, values.shape, strict=True))
         with suppress(OSError), TemporaryDirectory(prefix=".convolume-probe-", dir=folder) as scratch:
             path = str(Path(scratch, "probe"))
-            create_array(path, ArrayLayout(values.shape, values.dtype, chunks))
+            create_array(path, ArrayLayout(values.shape, values.dtype, chunks, zarr_format=self.zarr_format))
             array = ZarrArray(path, io_threads=self.io_threads)
             array.read(Region((0,) * values.ndim, (1,) * values.ndim))
             began = perf_counter()
@@ -140,7 +145,8 @@ class ZarrSink(Sink):
     def _layout(self, level: int) -> ArrayLayout:
         info = self.levels[level]
         names = tuple(axis.name for axis in info.axes)
-        return ArrayLayout(info.shape, np.dtype(info.dtype), info.chunks or info.shape, info.shards, names)
+        chunks = info.chunks or info.shape
+        return ArrayLayout(info.shape, np.dtype(info.dtype), chunks, info.shards, names, self.zarr_format)
 
     def write(self, level: int, region: Region, voxels: npt.NDArray[Any]) -> int:
         """Write whole shards of one level."""
@@ -158,8 +164,11 @@ class ZarrSink(Sink):
         """Return voxels that were written."""
         return self._array(level).read(region)
 
+    def _array_path(self, level: int) -> str:
+        return f"{self.path}/{level}"
+
     def _array(self, level: int) -> ZarrArray:
-        return ZarrArray(str(Path(self.path, str(level))), io_threads=self.io_threads)
+        return ZarrArray(self._array_path(level), io_threads=self.io_threads)
 
 
 def _is_zarr(folder: Path) -> bool:

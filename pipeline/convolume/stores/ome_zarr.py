@@ -1,4 +1,4 @@
-"""OME-Zarr: 0.4 (Zarr v2) and 0.5 (Zarr v3) are read, 0.5 is written."""
+"""OME-Zarr 0.4 (Zarr v2) and 0.5 (Zarr v3), read and written."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from convolume.image import ImageInfo
 from convolume.stores._axes import check_dtype, with_options
 from convolume.stores._chunk_files import ChunkFiles
+from convolume.stores._layout import level_infos
 from convolume.stores._ome_metadata import check_written, read_image, written_attributes
-from convolume.stores._zarr_documents import create_array, write_group
+from convolume.stores._zarr_documents import NEWER_FORMAT, OLDER_FORMAT, create_array, write_group
 from convolume.stores._zarr_files import WrittenArrays
 from convolume.stores._zarr_metadata import attributes, node_kind, read_layout
 from convolume.stores._zarr_sink import ZarrSink, journal_folder
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from convolume.stores._interfaces import Sink, SinkOptions, Source, SourceOptions, Written
+    from convolume.stores._ome_metadata import Version
 
 __all__ = ["OmeZarrSink", "create_sink", "journal_folder", "open_source", "open_written", "recognises"]
 
 PRECEDENCE = 10
 SUFFIXES = (".ome.zarr", ".zarr")
+FORMATS = ("ome-zarr", "ome-zarr-0.4")
 
 
 def recognises(path: str) -> bool:
@@ -60,7 +63,7 @@ def open_source(path: str, options: SourceOptions) -> Source:
 
 
 def create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink:
-    """Return a sink that writes OME-Zarr 0.5."""
+    """Return a sink that writes OME-Zarr 0.5, or 0.4 where that is asked for."""
     return OmeZarrSink(path, image, options)
 
 
@@ -70,18 +73,28 @@ def open_written(path: str) -> Written:
 
 
 class OmeZarrSink(ZarrSink):
-    """An OME-Zarr 0.5 image in the making: a group of one Zarr v3 array a level."""
+    """An OME-Zarr image in the making: a group of one array a level, Zarr v3 for version 0.5 and v2 for 0.4."""
+
+    def __init__(self, path: str, image: ImageInfo, options: SinkOptions) -> None:
+        is_older = options.format == "ome-zarr-0.4"
+        self.version: Version = "0.4" if is_older else "0.5"
+        self.zarr_format = OLDER_FORMAT if is_older else NEWER_FORMAT
+        super().__init__(path, image, options)
+
+    def _level_infos(self) -> tuple[ImageInfo, ...]:
+        return level_infos(self.path, self.image, self.options, has_shards=self.zarr_format == NEWER_FORMAT)
 
     def check(self) -> None:
         """Refuse what OME-Zarr cannot hold, a path where something is, or where nothing can be made."""
-        check_written(self.path, self.levels)
+        check_written(self.path, self.levels, self.version)
         super().check()
 
     def _make(self, folder: Path) -> None:
-        write_group(str(folder), {"convolume": {"finished": False}})
-        for number in range(len(self.levels)):
-            create_array(str(folder / str(number)), self._layout(number))
+        write_group(str(folder), {"convolume": {"finished": False}}, self.zarr_format)
+        for level in range(len(self.levels)):
+            create_array(str(folder / str(level)), self._layout(level))
 
     def finish(self, provenance: Mapping[str, Any], windows: tuple[tuple[float, float, float, float], ...]) -> None:
         """Write the OME metadata; from now on the image opens."""
-        write_group(self.path, written_attributes(self.path, self.levels, provenance, windows))
+        written = written_attributes(self.path, self.levels, provenance, windows, self.version)
+        write_group(self.path, written, self.zarr_format)

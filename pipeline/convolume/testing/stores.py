@@ -10,6 +10,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.array
@@ -24,11 +25,11 @@ from numpy.testing import assert_array_equal, assert_array_less, assert_equal
 from convolume.errors import InputError
 from convolume.image import Axis, ImageInfo, default_axes
 from convolume.regions import BlockGrid, Region
-from convolume.stores import SinkOptions, SourceOptions, create_sink, lazy, memory, open_source
+from convolume.stores import SinkOptions, SourceOptions, create_sink, lazy, memory, open_source, open_written
+from convolume.stores._zarr_metadata import METADATA_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -168,7 +169,10 @@ def _identity_at(path: str, folder: Path, changed_ns: int) -> Identity:
 
 
 def check_sink(path: str, array: npt.NDArray[Any], options: SinkOptions) -> None:
-    """Hold a sink to its promise: whole units in, the same voxels out, and nothing opens before it is finished."""
+    """Hold a sink to its promise: whole units in, the same voxels out, and nothing opens before it is finished.
+
+    What is written is found again, file by file, where the format keeps marks of it.
+    """
     info = image_info(array)
     sink = create_sink(path, info, options)
     sink.check()
@@ -187,8 +191,27 @@ def check_sink(path: str, array: npt.NDArray[Any], options: SinkOptions) -> None
         promised = (source.info.shape, source.info.dtype, source.info.axes)
         assert_equal(promised, (level.shape, level.dtype, level.axes))
         _assert_equal(source.read(Region.whole(level.shape)), written)
+    if sink.journal_folder is not None:
+        _check_written(path, levels)
     with pytest.raises(InputError, match="exists already"):
         create_sink(path, info, SinkOptions()).check()
+
+
+def _check_written(path: str, levels: list[npt.NDArray[Any]]) -> None:
+    """Find every file of voxels, and in each what it holds; files that are not there hold zeros only."""
+    written, found = open_written(path), set()
+    for number, voxels in enumerate(levels):
+        for file, region in written.units(number, Region.whole(voxels.shape)):
+            _assert_equal(written.read(number, region), voxels[region.slices])
+            assert_equal(os.path.exists(file), bool(_bits(voxels[region.slices]).any()))  # noqa: PTH110
+            found.add(file)
+    names = {str(file) for file in Path(path).rglob("*") if file.is_file() and file.name not in METADATA_FILES}
+    assert_equal(names - found, set())
+
+
+def _bits(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the bytes of voxels: of negative zero not all are zero."""
+    return np.frombuffer(voxels.tobytes(), np.uint8)
 
 
 def _write_level(sink: Sink, number: int, voxels: npt.NDArray[Any]) -> None:
