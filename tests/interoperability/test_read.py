@@ -57,7 +57,8 @@ def test_ome_zarr(tmp_path: Path, format_: Any, shape: tuple[int, ...]) -> None:
         levels,
         zarr.open_group(tmp_path / "image.zarr", mode="w", zarr_format=format_.zarr_format),
         fmt=format_,
-        axes=[{"name": a.name, "type": a.kind, **({"unit": a.unit} if a.unit else {})} for a in axes],
+        axes=[axis.name for axis in axes],
+        axes_units={axis.name: axis.unit for axis in axes if axis.unit},
         coordinate_transformations=[[{"type": "scale", "scale": scale}, moved] for scale in scales],
         storage_options={"chunks": (1,) * (len(shape) - 2) + (64, 32)},
     )

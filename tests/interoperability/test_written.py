@@ -22,7 +22,7 @@ from ome_zarr.reader import Reader
 import convolume
 from convolume.image import Channel
 from convolume.regions import Region
-from convolume.stores import create_sink, memory
+from convolume.stores import SinkOptions, SourceOptions, create_sink, memory, open_source
 from convolume.testing.stores import image_info, random_array
 
 if TYPE_CHECKING:
@@ -75,12 +75,20 @@ def plain(request: pytest.FixtureRequest, tmp_path: Path) -> Written:
     return Written(tmp_path, request.param, "zarr")
 
 
+def _level(image: Written, number: int) -> npt.NDArray[Any]:
+    """Return the voxels of a level as they are read here; the finest as they were made."""
+    if number == 0:
+        return image.array
+    source = open_source(image.path, SourceOptions(level=number))
+    assert source.info.shape == image.levels[number].shape
+    return source.read(Region.whole(source.info.shape))
+
+
 def assert_voxels(levels: list[Any], image: Written) -> None:
-    """Compare the voxels of the finest level, and the shapes of all."""
-    assert [level.shape for level in levels] == [level.shape for level in image.levels]
-    np.testing.assert_array_equal(np.asarray(levels[0]), image.array)
-    half = convolume.stores.open_source(image.path, convolume.stores.SourceOptions(level=1))
-    np.testing.assert_array_equal(np.asarray(levels[1]), half.read(Region.whole(half.info.shape)))
+    """Compare the voxels of all levels."""
+    for number, voxels in enumerate(levels):
+        np.testing.assert_array_equal(np.asarray(voxels), _level(image, number))
+    assert len(levels) == len(image.levels) > 1
 
 
 def test_ome_zarr(image: Written) -> None:
@@ -108,20 +116,36 @@ def test_ngff_zarr(image: Written) -> None:
     assert_voxels([each.data for each in found.images], image)
 
 
-def test_napari(image: Written) -> None:
-    """The reader of the viewer: a layer, its channels split; it takes voxel sizes, and no translations."""
-    reader = napari_ome_zarr.napari_get_reader(image.path)
+def _layers(path: str) -> list[tuple[list[Any], dict[str, Any]]]:
+    """Return what napari shows, a layer a channel; releases differ in who splits them."""
+    reader = napari_ome_zarr.napari_get_reader(path)
     assert reader is not None
-    ((levels, told, kind),) = reader(image.path)
-    assert kind == "image"
-    assert list(told["axis_labels"]) == image.values("name", without="channel")
-    assert list(told["units"]) == image.values("unit", without="channel")
-    assert list(told["scale"]) == image.values("spacing", without="channel")
+    found = reader(path)
+    assert {kind for _, _, kind in found} == {"image"}
+    layers = []
+    for levels, told, _ in found:
+        axis = told.get("channel_axis")
+        names = [told["name"]] if axis is None else told["name"]
+        for channel, name in enumerate(names):
+            voxels = [np.asarray(level) if axis is None else np.take(level, channel, axis) for level in levels]
+            layers.append((voxels, {**told, "name": name}))
+    return layers
+
+
+def test_napari(image: Written) -> None:
+    """The reader of the viewer: a layer for each channel; it takes voxel sizes, and no translations."""
     names = image.values("name")
-    assert told.get("channel_axis") == (names.index("c") if "c" in names else None)
-    if image.info.channels:
-        assert [name.rpartition(": ")[2] for name in told["name"]] == ["DAPI", "GFP"]
-    assert_voxels(levels, image)
+    axis = names.index("c") if "c" in names else None
+    layers = _layers(image.path)
+    channels = [channel.name for channel in image.info.channels] or ["Channel 0"]
+    assert [told["name"].rpartition(": ")[2] for _, told in layers] == channels
+    for channel, (levels, told) in enumerate(layers):
+        assert list(told["axis_labels"]) == image.values("name", without="channel")
+        assert list(told["units"]) == image.values("unit", without="channel")
+        assert list(told["scale"]) == image.values("spacing", without="channel")
+        expected = [_level(image, number) for number in range(len(image.levels))]
+        for voxels, whole in zip(levels, expected, strict=True):
+            np.testing.assert_array_equal(voxels, whole if axis is None else np.take(whole, channel, axis))
 
 
 def _zarr_python(path: str) -> npt.NDArray[Any]:
@@ -163,7 +187,7 @@ def test_what_is_not_finished(tmp_path: Path, format_: Format) -> None:
     """None of them takes it for an image."""
     path = str(tmp_path / "new.zarr")
     array = random_array((3, 150, 70), "uint16")
-    sink = create_sink(path, image_info(array), convolume.stores.SinkOptions(format=format_))
+    sink = create_sink(path, image_info(array), SinkOptions(format=format_))
     sink.create()
     sink.write(0, Region.whole(array.shape), array)
     assert not [node for node in Reader(parse_url(path))() if node.data]
