@@ -160,8 +160,8 @@ def test_the_workflow_itself_is_right(folder: Path) -> None:
         (
             "series.zarr",
             (
-                "<folder>/series.zarr: is a bioformats2raw series of 0 images; write the path of one of them, such as "
-                "<folder>/series.zarr/0"
+                "<folder>/series.zarr: is a bioformats2raw series without an image; copy it again, or convert the "
+                "image again"
             ),
         ),
     ],
@@ -303,12 +303,35 @@ def test_output_that_cannot_be_made(folder: Path, path: str, if_exists: str, mes
     [
         ("chunks: [2, 2]", "13: outputs.second.chunks: ", "chunks (2, 2) have 2 numbers, and the image has 4 axes"),
         ("shards: [2, 2]", "13: outputs.second.shards: ", "shards (2, 2) have 2 numbers, and the image has 4 axes"),
+        (
+            "shards: [1, 2, 2, 2]\n    format: ome-zarr-0.4",
+            "13: outputs.second.shards: ",
+            (
+                "shards (1, 2, 2, 2): this format has none, each chunk is a file of its own; leave `shards` out, or "
+                "write `format: ome-zarr`"
+            ),
+        ),
     ],
 )
 def test_units_of_storage(folder: Path, setting: str, place: str, message: str) -> None:
     """They are told at their own place."""
     told = refused(folder, more=f"  second:\n    path: second.ome.zarr\n    {setting}")
     assert told == f"<yaml>:12:{place}<folder>/second.ome.zarr: {message}"
+
+
+@pytest.mark.parametrize("format_", ["ome-zarr-0.4", "zarr"])
+def test_format_of_an_output_in_memory(folder: Path, format_: str) -> None:
+    """An array in memory has none."""
+    told = refused(folder, more=f"  second:\n    path: memory:second\n    format: {format_}")
+    message = f"memory:second: cannot be written as `format: {format_}`; leave `format` out, or write to a folder"
+    assert told == f"<yaml>:12:13: outputs.second.format: {message}"
+
+
+def test_format_that_is_none(folder: Path) -> None:
+    """All are told."""
+    told = refused(folder, more="  second:\n    path: second.zarr\n    format: zar")
+    message = "must be one of ome-zarr, ome-zarr-0.4, zarr, not 'zar'; did you mean 'zarr'?"
+    assert told == f"<yaml>:12:13: outputs.second.format: {message}"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")

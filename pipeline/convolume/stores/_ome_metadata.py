@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from convolume.image import ImageInfo
 
-__all__ = ["OmeImage", "Version", "check_written", "read_image", "written_attributes"]
+__all__ = ["OmeImage", "Version", "check_written", "only_series", "read_image", "written_attributes"]
 
+# The attribute by which bioformats2raw says that images stand in folders below.
+LAYOUT = "bioformats2raw.layout"
 Version = Literal["0.4", "0.5"]
 
 # What a channel without a colour gets: the one of a lone channel is white.
@@ -53,9 +55,9 @@ def read_image(path: str, level: int) -> OmeImage:
         It is no image (the message names what it is and what to write instead), or the level is not there.
     """
     group = attributes(path)
-    ome = group.get("ome", group)
-    if not isinstance(ome, dict) or not ome.get("multiscales"):
-        message = f"{path}: {_what_else(path, group, ome if isinstance(ome, dict) else {})}"
+    ome = _ome(group)
+    if not ome.get("multiscales"):
+        message = f"{path}: {_what_else(path, group, ome)}"
         raise InputError(message)
     try:
         multiscale = ome["multiscales"][0]
@@ -68,6 +70,28 @@ def read_image(path: str, level: int) -> OmeImage:
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         message = f"{path}: its OME-Zarr metadata are not understood ({type(error).__name__}: {error})"
         raise InputError(message) from error
+
+
+def only_series(path: str) -> str:
+    """Return the path of the image of a bioformats2raw series that holds only one; any other path as it is."""
+    ome = _ome(attributes(path))
+    if LAYOUT not in ome or "plate" in ome or "multiscales" in ome or len(series := _series(path)) != 1:
+        return path
+    return f"{path}/{series[0]}"
+
+
+def _ome(group: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the OME metadata of a group's attributes: those themselves in 0.4, a part of them in 0.5."""
+    ome = group.get("ome", group)
+    return ome if isinstance(ome, dict) else {}
+
+
+def _series(path: str) -> list[str]:
+    """Return the names of the images of a bioformats2raw series: those that its group `OME` lists, or numbers."""
+    listed = _ome(attributes(f"{path}/OME")).get("series")
+    if isinstance(listed, list):
+        return [str(name) for name in listed]
+    return sorted((name for name in _members(path) if name.isdecimal()), key=int)
 
 
 def _placed_axes(path: str, multiscale: Mapping[str, Any], dataset: Mapping[str, Any]) -> tuple[Axis, ...]:
@@ -138,10 +162,11 @@ def _what_else(path: str, group: Mapping[str, Any], ome: Mapping[str, Any]) -> s
         first = f"{path}/{fields[0] if fields else '0'}"
         return f"is a well of {len(fields)} fields, not one image; write the path of one of them, such as {first}"
     members = _members(path)
-    if "bioformats2raw.layout" in ome:
-        images = [name for name in members if name.isdecimal()]
-        first = f"{path}/{images[0] if images else '0'}"
-        return f"is a bioformats2raw series of {len(images)} images; write the path of one of them, such as {first}"
+    if LAYOUT in ome:
+        images = [f"{path}/{name}" for name in _series(path)]
+        whole = f"of {len(images)} images; write the path of one of them: {', '.join(images)}"
+        broken = "without an image; copy it again, or convert the image again"
+        return f"is a bioformats2raw series {whole if images else broken}"
     if "labels" in ome:
         labels = list(map(str, ome["labels"]))
         first = f"{path}/{labels[0] if labels else 'name'}"

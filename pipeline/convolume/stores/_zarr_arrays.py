@@ -19,7 +19,7 @@ import numpy as np
 from convolume.errors import InputError
 from convolume.stores._faults import fault
 from convolume.stores._files import check_chunk
-from convolume.stores._zarr_metadata import hidden_array, read_layout
+from convolume.stores._zarr_metadata import codec_names, document_of, hidden_array, read_layout
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from convolume.stores._zarr_metadata import ArrayLayout
 
 __all__ = ["ZarrArray"]
+
+# What tensorstore reads, in the words of Zarr v3 and v2.
+_USUAL_CODECS = frozenset("blosc bytes bz2 crc32c gzip sharding_indexed transpose zlib zstd".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,17 @@ class ZarrArray:
     path: str
     cache_bytes: int = 0
     io_threads: int | None = None
+
+    def check(self) -> None:
+        """Refuse voxels that were coded with what no library here knows; for the usual codecs nothing is opened.
+
+        Raises
+        ------
+        InputError
+            Names the codecs.
+        """
+        if not _USUAL_CODECS.issuperset(_codecs(self.path)):
+            self._engine()
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region in the machine's byte order.
@@ -133,11 +147,23 @@ def _opened(path: str, cache_bytes: int, io_threads: int | None, process: int, s
         try:
             return _TensorStore(path, layout, cache_bytes, io_threads)
         except (ValueError, NotImplementedError) as error:
-            refusal = str(error)
+            refusal = str(error).partition(" [tensorstore_spec=")[0]
     try:
         return _ZarrPython(path, layout)
     except (ValueError, KeyError, TypeError, NotImplementedError, ImportError) as error:
-        message = f"{path}: cannot be opened: tensorstore says: {refusal}; zarr-python says: {error}"
+        coded = ", ".join(_codecs(path)) or "none"
+        message = (
+            f"{path}: cannot be opened (codecs: {coded}). zarr-python says: {error}; tensorstore says: {refusal}. "
+            "Store the image with other codecs, such as blosc, or install the package that brings these to zarr-python"
+        )
+        raise InputError(message) from error
+
+
+def _codecs(path: str) -> tuple[str, ...]:
+    try:
+        return codec_names(document_of(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        message = f"{path}: this Zarr array's codecs are not understood ({type(error).__name__}: {error})"
         raise InputError(message) from error
 
 

@@ -15,7 +15,16 @@ from convolume.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ArrayLayout", "attributes", "digest", "document_of", "hidden_array", "node_kind", "read_layout"]
+__all__ = [
+    "ArrayLayout",
+    "attributes",
+    "codec_names",
+    "digest",
+    "document_of",
+    "hidden_array",
+    "node_kind",
+    "read_layout",
+]
 
 HIDDEN_ARRAY = "array"
 METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
@@ -78,6 +87,23 @@ def read_layout(path: str) -> ArrayLayout:
 def document_of(path: str) -> dict[str, Any]:
     """Return the metadata document of an array that is there, v3 or v2, or of one that a run has not finished."""
     return hidden_array(path) or _document(_array_file(path))
+
+
+def codec_names(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the voxels of an array were coded with, those inside of shards too.
+
+    Examples
+    --------
+    >>> codec_names({"zarr_format": 2, "filters": [{"id": "delta"}], "compressor": {"id": "blosc"}})
+    ('delta', 'blosc')
+    """
+    if "codecs" not in document:
+        entries = [*(document.get("filters") or ()), document.get("compressor")]
+        return tuple(str(entry["id"]) for entry in entries if entry is not None)
+    names: list[str] = []
+    for codec in document["codecs"]:
+        names += (codec["name"], *codec_names({"codecs": (codec.get("configuration") or {}).get("codecs", ())}))
+    return tuple(names)
 
 
 def hidden_array(path: str) -> dict[str, Any] | None:

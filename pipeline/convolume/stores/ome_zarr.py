@@ -9,7 +9,8 @@ from convolume.image import ImageInfo
 from convolume.stores._axes import check_dtype, with_options
 from convolume.stores._chunk_files import ChunkFiles
 from convolume.stores._layout import level_infos
-from convolume.stores._ome_metadata import check_written, read_image, written_attributes
+from convolume.stores._ome_metadata import check_written, only_series, read_image, written_attributes
+from convolume.stores._zarr_arrays import ZarrArray
 from convolume.stores._zarr_documents import NEWER_FORMAT, OLDER_FORMAT, create_array, write_group
 from convolume.stores._zarr_files import WrittenArrays
 from convolume.stores._zarr_metadata import attributes, node_kind, read_layout
@@ -35,16 +36,18 @@ def recognises(path: str) -> bool:
 
 
 def open_source(path: str, options: SourceOptions) -> Source:
-    """Open one level of an OME-Zarr image.
+    """Open one level of an OME-Zarr image, or of the only one of a bioformats2raw series.
 
     Raises
     ------
     InputError
-        The group is no image (a plate, a bioformats2raw series, labels, …), or the level is not there.
+        The group is no image (a plate, a series of several, labels, …), or the level is not there.
     """
+    path = only_series(path)
     image = read_image(path, options.level)
     array_path = str(Path(path, image.dataset))
     layout = read_layout(array_path)
+    ZarrArray(array_path).check()
     axes = with_options(path, layout.shape, image.axes, options)
     channel_count = next((n for axis, n in zip(axes, layout.shape, strict=True) if axis.kind == "channel"), 1)
     info = ImageInfo(

@@ -46,6 +46,7 @@ def open_source(path: str, options: SourceOptions) -> Source:
     """
     check_one_level(path, options)
     layout = read_layout(path)
+    ZarrArray(path).check()
     names = _dimension_names(path, layout)
     ours = _ours(path)
     axes = _written_axes(path, ours) or _axes(path, names)
