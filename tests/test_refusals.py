@@ -415,7 +415,7 @@ def test_all_mistakes_at_once(folder: Path) -> None:
         "error: 3 mistakes in <yaml>:",
         (
             "<yaml>:3:3: input.levle: this key is not known; did you mean 'level'? (there are: path, level, channel, "
-            "time, region, axes, spacing, missing)"
+            "time, region, axes, spacing, dataset, missing)"
         ),
         "<yaml>:7:16: outputs.mean.if_exists: must be one of error, overwrite, not 'never'",
         KERNEL + "the kernel has shape (0,): it needs at least one axis and one weight",

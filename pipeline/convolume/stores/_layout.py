@@ -67,13 +67,13 @@ def level_infos(path: str, image: ImageInfo, options: SinkOptions, *, has_shards
     >>> [level.shape for level in level_infos("out.zarr", image, SinkOptions())]
     [(40, 300, 300), (20, 150, 150), (10, 75, 75)]
     """
-    _check_units(path, image, options)
     if options.shards is not None and not has_shards:
         message = (
             f"{path}: shards {options.shards}: this format has none, each chunk is a file of its own; leave `shards` "
             "out, or write `format: ome-zarr`"
         )
         raise InputError(message)
+    _check_units(path, image, options)
     levels = [image]
     halved = [axis for axis in image.space_axes if image.axes[axis].name in options.pyramid_axes]
     while options.pyramid and any(levels[-1].shape[axis] > COARSEST_VOXELS for axis in halved):
