@@ -12,7 +12,7 @@ import numpy as np
 from convolume.errors import InputError, RunError, did_you_mean
 from convolume.stores._axes import DTYPES, KINDS
 from convolume.stores._chunk_cache import CHUNKS, Chunked
-from convolume.stores._faults import fault
+from convolume.stores._faults import UNREADABLE, fault
 from convolume.stores._files import check_chunk, file_identity, load_extra
 
 if TYPE_CHECKING:
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
     from convolume.regions import BlockGrid, Region
 
-__all__ = ["UNREADABLE", "Hdf5File", "attribute", "opened", "read_chunked"]
+__all__ = ["Hdf5File", "attribute", "opened", "read_chunked"]
 
-# What h5py raises for objects that are damaged.
-UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 HDF4_MAGIC = b"\x0e\x03\x13\x01"
 LEAST_AXES = 2
 MOST_LISTED = 8

@@ -60,7 +60,11 @@ def axis_names(path: str, written: str, shape: tuple[int, ...], wished: str | No
 def spacing_of_file(file: Any) -> dict[str, tuple[float, str]]:
     """Return the distance between voxels and its unit, for each space axis where an open TIFF file tells them."""
     if file.is_ome:
-        found = _of_ome(import_module("tifffile").xml2dict(file.ome_metadata))
+        try:
+            found = _of_ome(import_module("tifffile").xml2dict(file.ome_metadata))
+        except SyntaxError as error:  # as damaged XML is called
+            message = f"its OME metadata are no XML: {error}"
+            raise ValueError(message) from error
     elif file.is_imagej:
         found = _of_imagej(file.imagej_metadata or {}, file.pages[0].get_resolution())
     else:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import struct
 import threading
-import zlib
 from dataclasses import replace
 from functools import lru_cache
 from math import prod
@@ -24,7 +22,8 @@ from convolume.stores._axes import (
     region_of_file,
     with_options,
 )
-from convolume.stores._files import file_identity, load_extra
+from convolume.stores._faults import UNREADABLE
+from convolume.stores._files import check_chunk, file_identity, load_extra
 from convolume.stores._interfaces import Source, SourceOptions
 from convolume.stores._tiff_metadata import axis_names, spacing_of_file
 
@@ -40,6 +39,10 @@ __all__ = ["TiffSource", "open_source", "recognises"]
 
 PRECEDENCE = 21
 ENDINGS = (".tif", ".tiff", ".btf", ".tf8")
+# Bytes that one byte can stand for: uncompressed bits, LZW and deflate; of others the largest that is known is zstd's.
+MOST_EXPANSION = {1: 8, 5: 2**12, 8: 2**12, 32946: 2**12}
+MOST_EXPANSION_OF_OTHERS = 2**16
+MOST_LEFT_OUT_BYTES = 2**26
 
 
 def recognises(path: str) -> bool:
@@ -112,14 +115,20 @@ class _Stack:
                 self._series = file.series[0]
                 self.spacing = spacing_of_file(file)
                 count = len(file.series)
-        except (tifffile.TiffFileError, OSError, ValueError, IndexError, struct.error) as error:
+                why_short = _why_too_short(file, self._series) if count else "it holds no image"
+        except (tifffile.TiffFileError, *UNREADABLE) as error:
             message = f"{path}: is no TIFF file that can be read ({error})"
             raise InputError(message) from error
+        if why_short:
+            message = f"{path}: is no whole TIFF file: {why_short}; copy it again"
+            raise InputError(message)
         self._path = path
         self._lock = threading.Lock()
         self.axes: str = self._series.axes
         self.shape: tuple[int, ...] = tuple(self._series.shape)
         self.dtype = np.dtype(self._series.dtype).newbyteorder("=")
+        if self._series.dataoffset is None:
+            check_chunk(path, tuple(self._series.keyframe.shape), self.dtype.itemsize)
         self.notes = (f"{path}: holds {count} series; the first is read",) if count > 1 else ()
 
     def read(self, slices: tuple[slice, ...]) -> npt.NDArray[Any]:
@@ -128,7 +137,7 @@ class _Stack:
             self._file.filehandle.open()
             try:
                 return self._read_mapped(slices) if self._series.dataoffset is not None else self._read_pages(slices)
-            except (OSError, ValueError, RuntimeError, struct.error, zlib.error) as error:
+            except UNREADABLE as error:
                 message = f"{self._path}: a page cannot be read; the file is damaged or cut short ({error})"
                 raise RunError(message) from error
             finally:
@@ -151,6 +160,8 @@ class _Stack:
             page = self._series.pages[int(np.ravel_multi_index(place, outer)) if place else 0]
             # A page that the file leaves out reads as zeros, as in tifffile.
             if page is not None:
+                if why := _why_page_too_short(page, self._file.filehandle.size):
+                    raise ValueError(why)
                 voxels[index] = page.asarray(maxworkers=1).reshape(inner)[slices[outer_ndim:]]
         return voxels
 
@@ -162,6 +173,33 @@ class _Stack:
                 return ndim
         message = f"{self._path}: pages of {self._series.keyframe.shape} do not make up a volume of {self.shape}"
         raise InputError(message)
+
+
+def _why_too_short(file: Any, series: Any) -> str | None:
+    """Return what is missing of a series that the file promises; of its pages, the first is looked at."""
+    if series.dataoffset is not None:
+        promised_bytes = series.dataoffset + prod(series.shape) * np.dtype(series.dtype).itemsize
+        present_bytes = file.filehandle.size
+        return None if promised_bytes <= present_bytes else f"{present_bytes} bytes where {promised_bytes} are promised"
+    page = series.pages[0]
+    return None if page is None else _why_page_too_short(page, file.filehandle.size)
+
+
+def _why_page_too_short(page: Any, file_bytes: int) -> str | None:
+    """Return why a page cannot hold its voxels, so that no memory is taken for what a header merely claims."""
+    keyframe = page.keyframe
+    part_count, part_bytes = prod(keyframe.chunked), prod(keyframe.chunks) * keyframe.dtype.itemsize
+    if part_count > len(page.dataoffsets):
+        return f"a page has {len(page.dataoffsets)} parts where its shape {keyframe.shape} asks for {part_count}"
+    expansion = MOST_EXPANSION.get(int(keyframe.compression), MOST_EXPANSION_OF_OTHERS)
+    if max(page.databytecounts, default=0) > file_bytes:
+        return f"a part of a page is {max(page.databytecounts)} bytes long, and the file {file_bytes}"
+    stored_bytes = sum(page.databytecounts)
+    # Parts that are left out read as zeros.
+    left_out_bytes = min(part_bytes, MOST_LEFT_OUT_BYTES) * sum(count == 0 for count in page.databytecounts)
+    if part_count * part_bytes > stored_bytes * expansion + left_out_bytes:
+        return f"a page of shape {keyframe.shape} cannot lie in {stored_bytes} bytes"
+    return None
 
 
 @lru_cache(maxsize=8)
