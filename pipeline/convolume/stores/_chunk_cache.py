@@ -76,6 +76,7 @@ class ChunkCache:
         most_bytes : int
             Of the chunks that are kept afterwards, of all images.
         """
+        self._let_go(most_bytes)
         units = image.grid.block_shape
         spans = [range(a // n, -(-b // n)) for a, b, n in zip(region.start, region.stop, units, strict=True)]
         voxels = np.empty(region.shape, image.dtype)
@@ -101,6 +102,10 @@ class ChunkCache:
             if key not in self._kept and chunk.nbytes <= most_bytes:
                 self._kept[key] = chunk
                 self._kept_bytes += chunk.nbytes
+        self._let_go(most_bytes)
+
+    def _let_go(self, most_bytes: int) -> None:
+        with self._lock:
             while self._kept_bytes > most_bytes:
                 self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
 

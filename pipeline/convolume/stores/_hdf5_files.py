@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,9 @@ __all__ = ["Hdf5File", "attribute", "opened", "read_chunked"]
 HDF4_MAGIC = b"\x0e\x03\x13\x01"
 LEAST_AXES = 2
 MOST_LISTED = 8
+# HDF5's numbers of filters that compress nothing.
+SHUFFLE, CHECKSUM = 2, 3
+CHECKSUM_BYTES = 4
 
 
 @contextmanager
@@ -83,7 +88,7 @@ def read_chunked(
                 files.append(stack.enter_context(opened(path)))
             return files[0].read(name, part.slices, dtype)
 
-        if grid is None or not cache_bytes:
+        if grid is None:
             return decode(region)
         return CHUNKS.read(Chunked((path, identity, name), grid, dtype, decode), region, cache_bytes)
 
@@ -180,7 +185,9 @@ class Hdf5File:
             The dataset is damaged or is not there any more.
         """
         try:
-            voxels = np.asarray(self._file[name][slices])
+            node = self._file[name]
+            _check_chunks(node, slices)
+            voxels = np.asarray(node[slices])
         except UNREADABLE as error:
             what = f"{self.path}: voxels of {name!r} cannot be read"
             raise fault(what, error, "the file, or one that it refers to, is damaged or not there any more") from error
@@ -238,6 +245,25 @@ def _filters(node: Any) -> Iterator[tuple[int, str]]:
     for position in range(properties.get_nfilters()):
         code, _, _, name = properties.get_filter(position)
         yield code, name.decode(errors="replace").partition(";")[0]
+
+
+def _check_chunks(node: Any, slices: tuple[slice, ...]) -> None:
+    """Refuse chunks of a size that cannot be: HDF5 2.0 looks for a checksum before their beginning, and crashes."""
+    if node.chunks is None:
+        return
+    codes = [code for code, _ in _filters(node)]
+    chunk_bytes = prod(node.chunks) * node.dtype.itemsize
+    spans = [range(cut.start // n * n, cut.stop, n) for cut, n in zip(slices, node.chunks, strict=True)]
+    for place in product(*spans):
+        info = node.id.get_chunk_info_by_coord(place)
+        if info.byte_offset is None:
+            continue  # never written: fill value
+        done = [code for position, code in enumerate(codes) if not info.filter_mask >> position & 1]
+        checksum_bytes = CHECKSUM_BYTES * done.count(CHECKSUM)
+        is_fixed = set(done) <= {SHUFFLE, CHECKSUM}
+        if info.size <= checksum_bytes or (is_fixed and info.size != chunk_bytes + checksum_bytes):
+            message = f"the chunk at {place} is {info.size} bytes long, and cannot be"
+            raise ValueError(message)
 
 
 def _is_image(node: Any) -> bool:
