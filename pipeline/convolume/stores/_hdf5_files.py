@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
-from itertools import product
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from convolume.errors import InputError, RunError, did_you_mean
 from convolume.stores._axes import DTYPES, KINDS
 from convolume.stores._chunk_cache import CHUNKS, Chunked
 from convolume.stores._faults import UNREADABLE, fault
 from convolume.stores._files import check_chunk, file_identity, load_extra
+from convolume.stores._hdf5_chunks import filters_of, read_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +26,6 @@ __all__ = ["Hdf5File", "attribute", "opened", "read_chunked"]
 HDF4_MAGIC = b"\x0e\x03\x13\x01"
 LEAST_AXES = 2
 MOST_LISTED = 8
-# HDF5's numbers of filters that compress nothing.
-SHUFFLE, CHECKSUM = 2, 3
-CHECKSUM_BYTES = 4
 
 
 @contextmanager
@@ -185,9 +179,7 @@ class Hdf5File:
             The dataset is damaged or is not there any more.
         """
         try:
-            node = self._file[name]
-            _check_chunks(node, slices)
-            voxels = np.asarray(node[slices])
+            voxels = read_part(self._file[name], slices)
         except UNREADABLE as error:
             what = f"{self.path}: voxels of {name!r} cannot be read"
             raise fault(what, error, "the file, or one that it refers to, is damaged or not there any more") from error
@@ -217,7 +209,7 @@ class Hdf5File:
 
     def _check_storage(self, name: str, node: Any) -> None:
         try:
-            filters = list(_filters(node))
+            filters = list(filters_of(node))
             chunks, itemsize = node.chunks, node.dtype.itemsize
         except UNREADABLE as error:
             message = f"{self.path}: the dataset {name!r} is damaged ({_words(error)})"
@@ -237,33 +229,6 @@ class Hdf5File:
             with suppress(ImportError):
                 import_module("hdf5plugin")  # registers what it brings
         return bool(self._h5py.h5z.filter_avail(code))
-
-
-def _filters(node: Any) -> Iterator[tuple[int, str]]:
-    """Yield what a dataset's chunks go through, by HDF5's number and the writer's name."""
-    properties = node.id.get_create_plist()
-    for position in range(properties.get_nfilters()):
-        code, _, _, name = properties.get_filter(position)
-        yield code, name.decode(errors="replace").partition(";")[0]
-
-
-def _check_chunks(node: Any, slices: tuple[slice, ...]) -> None:
-    """Refuse chunks of a size that cannot be: HDF5 2.0 looks for a checksum before their beginning, and crashes."""
-    if node.chunks is None:
-        return
-    codes = [code for code, _ in _filters(node)]
-    chunk_bytes = prod(node.chunks) * node.dtype.itemsize
-    spans = [range(cut.start // n * n, cut.stop, n) for cut, n in zip(slices, node.chunks, strict=True)]
-    for place in product(*spans):
-        info = node.id.get_chunk_info_by_coord(place)
-        if info.byte_offset is None:
-            continue  # never written: fill value
-        done = [code for position, code in enumerate(codes) if not info.filter_mask >> position & 1]
-        checksum_bytes = CHECKSUM_BYTES * done.count(CHECKSUM)
-        is_fixed = set(done) <= {SHUFFLE, CHECKSUM}
-        if info.size <= checksum_bytes or (is_fixed and info.size != chunk_bytes + checksum_bytes):
-            message = f"the chunk at {place} is {info.size} bytes long, and cannot be"
-            raise ValueError(message)
 
 
 def _is_image(node: Any) -> bool:
