@@ -22,19 +22,24 @@ def test_what_was_used_longest_ago_goes_first(uses: list[tuple[int, int]]) -> No
     """As in a list of names that is written by hand; the bound may change from use to use."""
     pieces, expected, decoded = DecodedPieces(), [], []
     for name, most_bytes in uses:
+        let_go(expected, most_bytes)
         found = pieces.get(
             name, lambda name=name: decoded.append(name) or np.full(name + 1, name, "uint64"), most_bytes
         )
         np.testing.assert_array_equal(found, np.full(name + 1, name))
         if name in expected:
             expected.remove(name)
-            expected.append(name)
-            continue
-        assert decoded.pop() == name
+        else:
+            assert decoded.pop() == name
         expected.append(name)
-        while sum(8 * (each + 1) for each in expected) > most_bytes:
-            expected.pop(0)
+        let_go(expected, most_bytes)
     assert not decoded
+
+
+def let_go(names: list[int], most_bytes: int) -> None:
+    """Drop the first names as long as the pieces of all take more."""
+    while sum(8 * (name + 1) for name in names) > most_bytes:
+        names.pop(0)
 
 
 def test_a_piece_that_two_want_is_decoded_once() -> None:

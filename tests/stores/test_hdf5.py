@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,57 @@ def test_a_chunk_larger_than_memory(tmp_path: Path) -> None:
         patch.setattr(memory_bytes, lambda: 2**30)
         with pytest.raises(InputError, match=r"one chunk \(1, 2147483648\) decodes to 2.15 GB, more than the 1.07 GB"):
             open_source(str(tmp_path / "volume.h5"))
+
+
+def test_chunks_that_would_crash_the_library(tmp_path: Path) -> None:
+    """Shorter or longer than they are said to be, before or after they are decoded: these crashed HDF5."""
+    path = tmp_path / "volume.h5"
+    array = random_array((4, 6, 7), "uint16")
+    for stream, why in (
+        (zlib.compress(bytes(10)), "a chunk decodes to less than its 336 bytes"),
+        (zlib.compress(bytes(10**7)), "a chunk decodes to more than its 336 bytes"),
+        (zlib.compress(array.tobytes())[:-9], "a chunk decodes to less than its 336 bytes"),
+        (b"no stream", "incorrect header check"),
+    ):
+        with h5py.File(path, "w") as file:
+            made = file.create_dataset(
+                "raw", array.shape, "uint16", chunks=array.shape, compression="gzip", shuffle=True
+            )
+            made.id.write_direct_chunk((0, 0, 0), stream)
+        source = open_source(str(path))
+        with pytest.raises(RunError, match=f"voxels of '/raw' cannot be read.*{why}"):
+            _whole(source)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("raw", data=array, chunks=array.shape, fletcher32=True)
+    data = bytearray(path.read_bytes())
+    # Size, left-out filters and place of the chunk, as HDF5 writes them one behind the other.
+    place = data.index(struct.pack("<II4Q", array.nbytes + 4, 0, 0, 0, 0, 0))
+    data[place : place + 4] = struct.pack("<I", 1)
+    path.write_bytes(data)
+    with pytest.raises(RunError, match=r"the chunk at \(0, 0, 0\) is 1 bytes long, and cannot be"):
+        _whole(open_source(str(path)))
+
+
+def test_chunks_that_are_left_out_or_stored_as_they_are(tmp_path: Path) -> None:
+    """What was never written is fill value; a filter that did not pay is skipped."""
+    array = random_array((4, 6, 7), "uint16")
+    with h5py.File(tmp_path / "volume.h5", "w") as file:
+        how: dict[str, Any] = {"chunks": (2, 6, 7), "compression": "gzip", "shuffle": True, "fillvalue": 9}
+        made = file.create_dataset("raw", (8, 6, 7), "uint16", **how)
+        made.id.write_direct_chunk((0, 0, 0), array[:2].tobytes(), 0b11)
+        made.id.write_direct_chunk((2, 0, 0), zlib.compress(array[2:].tobytes()), 0b01)
+        odd = h5py.h5t.NATIVE_UINT16.copy()
+        odd.set_precision(12)
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((6, 7))
+        properties.set_deflate(4)
+        space = h5py.h5s.create_simple((6, 7))
+        twelve = h5py.Dataset(h5py.h5d.create(file.id, b"twelve", odd, space, properties))
+        twelve[...] = array[0] % 4096
+    path = str(tmp_path / "volume.h5")
+    expected = np.concatenate([array, np.full_like(array, 9)])
+    check_source(open_source(path, SourceOptions(dataset="raw")), expected)
+    check_source(open_source(path, SourceOptions(dataset="twelve")), array[0] % 4096)
 
 
 def test_damaged_files(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class DecodedPieces:
             What all pieces together may take afterwards.
         """
         with self._lock:
+            self._let_go(most_bytes)
             piece = self._pieces.get(name)
             is_mine = piece is None
             if piece is None:
@@ -91,12 +92,15 @@ class DecodedPieces:
         piece.set_result(voxels)
         with self._lock:
             self._held_bytes += voxels.nbytes
-            while self._held_bytes > most_bytes:
-                oldest, held = next(iter(self._pieces.items()))
-                if not held.done():
-                    break
-                del self._pieces[oldest]
-                self._held_bytes -= held.result().nbytes
+            self._let_go(most_bytes)
+
+    def _let_go(self, most_bytes: int) -> None:
+        while self._held_bytes > most_bytes:
+            oldest, held = next(iter(self._pieces.items()))
+            if not held.done():
+                break
+            del self._pieces[oldest]
+            self._held_bytes -= held.result().nbytes
 
 
 PIECES = DecodedPieces()

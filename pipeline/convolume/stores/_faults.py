@@ -5,11 +5,27 @@ from __future__ import annotations
 import errno
 import os
 import re
+import struct
+import zlib
 
 from convolume.errors import PassingError, RunError, StorageError
 
-__all__ = ["errno_of", "fault"]
+__all__ = ["UNREADABLE", "errno_of", "fault"]
 
+# What libraries raise where the bytes of a file make no sense to them.
+UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 # Names that not every system has are left out there.
 _PASSING = {
     getattr(errno, name)

@@ -7,13 +7,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from convolume.errors import InputError, RunError, did_you_mean
 from convolume.stores._axes import DTYPES, KINDS
 from convolume.stores._decoded import Chunked
-from convolume.stores._faults import fault
+from convolume.stores._faults import UNREADABLE, fault
 from convolume.stores._files import check_chunk, file_identity, load_extra
+from convolume.stores._hdf5_chunks import filters_of, read_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,10 +22,8 @@ if TYPE_CHECKING:
     from convolume.regions import Region
     from convolume.stores._interfaces import Layout
 
-__all__ = ["UNREADABLE", "Hdf5File", "attribute", "opened", "read_chunked"]
+__all__ = ["Hdf5File", "attribute", "opened", "read_chunked"]
 
-# What h5py raises for objects that are damaged.
-UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 HDF4_MAGIC = b"\x0e\x03\x13\x01"
 LEAST_AXES = 2
 MOST_LISTED = 8
@@ -86,7 +83,7 @@ def read_chunked(
                 files.append(stack.enter_context(opened(path)))
             return files[0].read(name, part.slices, dtype)
 
-        if layout is None or not cache_bytes:
+        if layout is None:
             return decode(region)
         return Chunked((path, identity, name), layout, dtype, decode).read(region, cache_bytes)
 
@@ -183,7 +180,7 @@ class Hdf5File:
             The dataset is damaged or is not there any more.
         """
         try:
-            voxels = np.asarray(self._file[name][slices])
+            voxels = read_part(self._file[name], slices)
         except UNREADABLE as error:
             what = f"{self.path}: voxels of {name!r} cannot be read"
             raise fault(what, error, "the file, or one that it refers to, is damaged or not there any more") from error
@@ -213,7 +210,7 @@ class Hdf5File:
 
     def _check_storage(self, name: str, node: Any) -> None:
         try:
-            filters = list(_filters(node))
+            filters = list(filters_of(node))
             chunks, itemsize = node.chunks, node.dtype.itemsize
         except UNREADABLE as error:
             message = f"{self.path}: the dataset {name!r} is damaged ({_words(error)})"
@@ -233,14 +230,6 @@ class Hdf5File:
             with suppress(ImportError):
                 import_module("hdf5plugin")  # registers what it brings
         return bool(self._h5py.h5z.filter_avail(code))
-
-
-def _filters(node: Any) -> Iterator[tuple[int, str]]:
-    """Yield what a dataset's chunks go through, by HDF5's number and the writer's name."""
-    properties = node.id.get_create_plist()
-    for position in range(properties.get_nfilters()):
-        code, _, _, name = properties.get_filter(position)
-        yield code, name.decode(errors="replace").partition(";")[0]
 
 
 def _is_image(node: Any) -> bool:

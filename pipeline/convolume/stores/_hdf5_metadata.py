@@ -12,7 +12,8 @@ import numpy as np
 
 from convolume.image import default_axes
 from convolume.stores._axes import KINDS, canonical_order, named_axes
-from convolume.stores._hdf5_files import UNREADABLE, attribute
+from convolume.stores._faults import UNREADABLE
+from convolume.stores._hdf5_files import attribute
 
 if TYPE_CHECKING:
     from convolume.image import Axis

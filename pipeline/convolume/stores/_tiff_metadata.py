@@ -86,7 +86,12 @@ def axis_names(path: str, written: str, shape: tuple[int, ...], wished: str | No
 def metadata_of(file: Any) -> TiffMetadata:
     """Return what an open TIFF file says of its first image."""
     if file.is_ome:
-        return _of_ome(import_module("tifffile").xml2dict(file.ome_metadata))
+        try:
+            document = import_module("tifffile").xml2dict(file.ome_metadata)
+        except SyntaxError as error:  # as damaged XML is called
+            message = f"its OME metadata are no XML: {error}"
+            raise ValueError(message) from error
+        return _of_ome(document)
     if file.is_imagej:
         found = _of_imagej(file.imagej_metadata or {}, file.pages[0].get_resolution())
         return TiffMetadata(_positive(found))

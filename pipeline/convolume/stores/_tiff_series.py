@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import struct
 import threading
-import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,7 +14,9 @@ import numpy as np
 
 from convolume.errors import InputError, RunError
 from convolume.stores._decoded import PIECES
-from convolume.stores._files import file_identity, load_extra
+from convolume.stores._faults import UNREADABLE
+from convolume.stores._files import check_chunk, file_identity, load_extra
+from convolume.stores._tiff_checks import why_page_too_short, why_part_too_short, why_series_too_short
 from convolume.stores._tiff_metadata import TiffMetadata, metadata_of
 
 if TYPE_CHECKING:
@@ -69,9 +69,16 @@ class TiffSeries:
                 self.levels = tuple(map(_described, self._levels))
                 self.metadata: TiffMetadata = metadata_of(file)
                 count = len(file.series)
-        except (tifffile.TiffFileError, OSError, ValueError, IndexError, struct.error) as error:
+                why_short = next(filter(None, (why_series_too_short(file, level) for level in self._levels)), None)
+        except (tifffile.TiffFileError, *UNREADABLE) as error:
             message = f"{path}: is no TIFF file that can be read ({error})"
             raise InputError(message) from error
+        if why_short:
+            message = f"{path}: is no whole TIFF file: {why_short}; copy it again"
+            raise InputError(message)
+        for level in self.levels:
+            if level.pieces is not None:
+                check_chunk(path, level.pieces, level.dtype.itemsize)
         self._path, self._identity = path, identity
         self._byteorder = file.byteorder
         self._lock = threading.Lock()
@@ -89,7 +96,7 @@ class TiffSeries:
             if self.levels[level].pieces is None:
                 return self._read_mapped(level, slices)
             return self._read_pages(level, slices, cache_bytes)
-        except (OSError, ValueError, RuntimeError, struct.error, zlib.error) as error:
+        except UNREADABLE as error:
             message = f"{self._path}: a page cannot be read; the file is damaged or cut short ({error})"
             raise RunError(message) from error
 
@@ -133,6 +140,8 @@ class TiffSeries:
         with self._page_open(level, number) as page:
             if page is None:
                 return np.zeros(self._levels[level].keyframe.shape, self.levels[level].dtype)
+            if why := why_page_too_short(page, page.parent.filehandle.size):
+                raise ValueError(why)
             whole: npt.NDArray[Any] = page.asarray(maxworkers=1)
             return whole
 
@@ -144,6 +153,8 @@ class TiffSeries:
                 encoded = None
             else:
                 handle = page.parent.filehandle
+                if why := why_part_too_short(page, tile, handle.size):
+                    raise ValueError(why)
                 handle.seek(page.dataoffsets[tile])
                 encoded = handle.read(page.databytecounts[tile]) or None
                 tables = page.jpegtables

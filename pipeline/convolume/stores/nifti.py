@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -15,6 +14,7 @@ import numpy as np
 from convolume.errors import InputError
 from convolume.image import Axis, ImageInfo
 from convolume.stores._axes import check_dtype, check_one_level, named_axes, with_options
+from convolume.stores._faults import UNREADABLE
 from convolume.stores._files import load_extra, staged
 from convolume.stores._interfaces import Layout, Sink, SinkOptions, Source, SourceOptions, Written
 from convolume.stores._mapped import MappedVoxels
@@ -212,7 +212,7 @@ def _opened(file: str) -> Any:
     nibabel = load_extra(file, "nibabel", "nifti")
     try:
         image = nibabel.load(file, mmap=False)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (nibabel.filebasedimages.ImageFileError, *UNREADABLE) as error:
         message = f"{file}: is no NIfTI file that can be read ({error})"
         raise InputError(message) from error
     except nibabel.spatialimages.HeaderDataError as error:
@@ -226,6 +226,9 @@ def _layout(file: str, image: Any) -> _Layout:
     shape = tuple(int(n) for n in image.shape)
     while len(shape) > len("tczyx") and shape[-1] == 1:
         shape = shape[:-1]
+    if min(shape, default=0) < 0 or int(proxy.offset) < 0:
+        message = f"{file}: its NIfTI header makes no sense: voxels of shape {shape} from byte {int(proxy.offset)} on"
+        raise InputError(message)
     if not 1 <= len(shape) <= len("tczyx"):
         message = f"{file}: has {len(shape)} axes {shape}; 1 to 5 can be filtered"
         raise InputError(message)

@@ -13,6 +13,7 @@ from numpy.lib import format as npy_format
 from convolume.errors import InputError, RunError
 from convolume.image import ImageInfo
 from convolume.stores._axes import check_dtype, check_one_level, with_options
+from convolume.stores._faults import UNREADABLE
 from convolume.stores._interfaces import Source, SourceOptions
 from convolume.stores._mapped import MappedVoxels
 
@@ -28,8 +29,8 @@ ENDINGS = (".npy", ".npz")
 VERSIONS = ((1, 0), (2, 0), (3, 0))
 # NumPy refuses headers of more than 10,000 bytes, for its parser is not safe beyond.
 MOST_HEADER_BYTES = 2**14
-# A header is Python text: what its parser raises for texts that are none.
-UNPARSABLE = (ValueError, TypeError, SyntaxError, TokenError, LookupError, RecursionError, MemoryError)
+# A header is Python text: what its parser raises for texts that are none, too.
+UNPARSABLE = (*UNREADABLE, SyntaxError, TokenError, MemoryError)
 
 
 def recognises(path: str) -> bool:
@@ -100,7 +101,7 @@ def _layout(path: str) -> MappedVoxels:
         with Path(path).open("rb") as file:
             head = file.read(MOST_HEADER_BYTES)
         shape, is_fortran, dtype, offset_bytes = _header(head)
-    except (*UNPARSABLE, OSError) as error:
+    except UNPARSABLE as error:
         raise _unreadable(path, error) from error
     if dtype.hasobject:
         message = (
