@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -15,6 +15,7 @@ from convolume.clusters import Cluster, ClusterSettings
 from convolume.completion import draw_figures, finish_outputs, output_records, versions
 from convolume.devices._selection import alike_devices, choose_device, worker_environments
 from convolume.errors import RunError
+from convolume.execution.inspection import check_input_seen, check_outputs_seen, inspected
 from convolume.execution.neighbours import Share, announced, neighbours_note
 from convolume.execution.pyramid import Pyramid, drive_pyramids, pyramid_block_count
 from convolume.execution.verify import Verdict
@@ -23,7 +24,7 @@ from convolume.execution.windows import drive_windows
 from convolume.layouts import THREADS_VARIABLE
 from convolume.planning.models import Config
 from convolume.planning.plan import Plan, Resources
-from convolume.planning.spec import Document, read_config, read_workflow
+from convolume.planning.spec import Document, read_config, read_workflow, with_whole_paths
 from convolume.preparation import prepare
 from convolume.records import BlockRecord, RunRecord
 from convolume.registry import load_member
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from os import PathLike
 
+    from convolume.clusters.address import StandingScheduler
     from convolume.devices._selection import DeviceChoice
     from convolume.execution.totals import BlockTotals
     from convolume.planning.models import Workflow
@@ -96,10 +98,11 @@ def run(
     9.0
     """
     began = perf_counter()
-    decision, site = _decided(workflow, config, overrides, restart=restart, same_input=same_input)
-    shared = announced(_share(decision, site))
-    with undertaken(decision) as undertaking, shared, site.cluster() as cluster:
-        return _execute(undertaking, cluster, progress or Silent(), began)
+    with _sited(config, overrides) as site:
+        decision = _decided(workflow, site, overrides, restart=restart, same_input=same_input)
+        shared = announced(_share(decision, site))
+        with undertaken(decision) as undertaking, shared, site.cluster() as cluster:
+            return _execute(undertaking, cluster, progress or Silent(), began)
 
 
 def plan(
@@ -115,8 +118,9 @@ def plan(
     InputError
         The workflow cannot be run.
     """
-    decision, _ = _decided(workflow, config, overrides, may_write=False)
-    return decision.with_notes(done_note(decision)).prepared.plan
+    with _sited(config, overrides) as site:
+        decision = _decided(workflow, site, overrides, may_write=False)
+        return decision.with_notes(done_note(decision)).prepared.plan
 
 
 def verify(path: str, *, config: WrittenConfig = None, overrides: Sequence[str] = ()) -> Verdict:
@@ -136,26 +140,43 @@ def verify(path: str, *, config: WrittenConfig = None, overrides: Sequence[str] 
     InputError
         There is no output, or it has no marks.
     """
-    with _site(config, list(overrides)).cluster() as cluster:
-        return verify_blocks(path, cluster)
+    with _sited(config, overrides) as site, site.cluster() as cluster:
+        return verify_blocks(os.path.abspath(path) if site.joined else path, cluster)
 
 
 def _decided(
     workflow: Written,
-    config: WrittenConfig,
+    site: _Site,
     overrides: Sequence[str],
     *,
     restart: bool = False,
     same_input: bool = False,
     may_write: bool = True,
-) -> tuple[Decision, _Site]:
-    of_config = [override for override in overrides if re.split(r"[=.\[]", override)[0] in Config.model_fields]
-    of_workflow = [override for override in overrides if override not in of_config]
+) -> Decision:
+    of_workflow = [override for override in overrides if not _is_of_config(override)]
     document = workflow if isinstance(workflow, Document) else read_workflow(workflow, of_workflow)
-    site = _site(config, of_config)
+    if site.joined:
+        document = with_whole_paths(document)
     prepare_with = partial(prepare, document, site.resources, site.device, crosses_processes=site.crosses_processes)
     decision = decide(document.model, prepare_with, restart=restart, same_input=same_input, may_write=may_write)
-    return decision.with_notes(neighbours_note(_share(decision, site), site.device.info)), site
+    if site.joined:
+        _check_reach(site.joined, decision)
+        return decision.with_notes(site.notes)
+    return decision.with_notes(neighbours_note(_share(decision, site), site.device.info))
+
+
+def _check_reach(cluster: StandingScheduler, decision: Decision) -> None:
+    """Refuse what workers of other machines do not see."""
+    prepared = decision.prepared
+    with prepared.document.at("input", "path"):
+        check_input_seen(cluster, prepared.job.source)
+    for name, sink in prepared.sinks.items():
+        with prepared.document.at("outputs", name, "path"):
+            check_outputs_seen(cluster, sink)
+
+
+def _is_of_config(override: str) -> bool:
+    return re.split(r"[=.\[]", override)[0] in Config.model_fields
 
 
 def _share(decision: Decision, site: _Site) -> Share:
@@ -173,13 +194,18 @@ def _share(decision: Decision, site: _Site) -> Share:
 
 @dataclass(frozen=True)
 class _Site:
-    """Where a run happens: the device, what the cluster offers, and how to open it."""
+    """Where a run happens: the device, what the cluster offers, and how to open it.
+
+    `active` is a cluster that is there already; so is one that was `joined` for this run, and is left at its end.
+    """
 
     resources: Resources
     device: DeviceChoice
     crosses_processes: bool
     settings: ClusterSettings
     active: Cluster | None = None
+    joined: StandingScheduler | None = None
+    notes: tuple[str, ...] = ()
 
     def cluster(self) -> AbstractContextManager[Cluster]:
         if self.active is not None:
@@ -188,20 +214,56 @@ class _Site:
         return opened
 
 
+@contextmanager
+def _sited(config: WrittenConfig, overrides: Sequence[str]) -> Iterator[_Site]:
+    """Find out where a run happens; a scheduler that is joined for it is left at the end."""
+    of_config = [override for override in overrides if _is_of_config(override)]
+    document = read_config(config, of_config)
+    if document.model.scheduler is None:
+        yield _site(config, of_config)
+        return
+    with _joined(document) as cluster:
+        yield _joined_site(document, cluster)
+
+
+def _joined(document: Document[Config]) -> StandingScheduler:
+    settled = document.model
+    settings = ClusterSettings(scheduler=settled.scheduler or "", tls=_tls_files(settled))
+    with document.at("scheduler"):
+        cluster: StandingScheduler = load_member("clusters", settled.cluster).open_cluster(settings)
+    return cluster
+
+
+def _joined_site(document: Document[Config], cluster: StandingScheduler) -> _Site:
+    with document.at("device" if document.model.device else "scheduler"):
+        found = inspected(cluster, document.model.device)
+    cluster.worker_held_bytes = found.held_bytes
+    site = _active_site(cluster, found.device)
+    return replace(site, joined=cluster, notes=(*cluster.notes, *found.notes))
+
+
+def _active_site(active: Cluster, device: DeviceChoice) -> _Site:
+    resources = Resources(
+        active.kind,
+        active.worker_count,
+        active.threads_per_worker,
+        active.worker_memory_bytes,
+        worker_held_bytes=active.worker_held_bytes,
+        is_this_process=not active.crosses_processes,
+    )
+    return _Site(resources, device, active.crosses_processes, ClusterSettings(), active)
+
+
+def _tls_files(settled: Config) -> tuple[str, str, str] | None:
+    return (settled.tls.ca, settled.tls.cert, settled.tls.key) if settled.tls else None
+
+
 def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
     settled = read_config(config, overrides).model
     device = choose_device(settled.device)
     active = _active_cluster() if config is None else None
     if active is not None:
-        resources = Resources(
-            active.kind,
-            active.worker_count,
-            active.threads_per_worker,
-            active.worker_memory_bytes,
-            worker_held_bytes=active.worker_held_bytes,
-            is_this_process=not active.crosses_processes,
-        )
-        return _Site(resources, device, active.crosses_processes, ClusterSettings(), active)
+        return _active_site(active, device)
     kind = settled.cluster if config is not None else "in_process"
     alike = alike_devices(device.info)
     settings = load_member("clusters", kind).resolve(
@@ -212,7 +274,7 @@ def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
             memory_bytes=settled.memory or 0,
             dashboard=settled.dashboard,
             host=settled.host,
-            tls=(settled.tls.ca, settled.tls.cert, settled.tls.key) if settled.tls else None,
+            tls=_tls_files(settled),
             insecure=settled.insecure,
             worker_environments=_handed_out(alike),
         )

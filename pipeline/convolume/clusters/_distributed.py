@@ -56,7 +56,12 @@ class DistributedCluster(Cluster):
         key = (f"{name}-{self._token}", *task.index)
         # To the scheduler, which unpacks whatever it is sent, it is one object and not some hundred.
         packed = pickle.dumps((task.function, task.arguments))
-        return _Future(self.client.submit(_call_packed, packed, key=key, pure=False), task)
+        future = self.client.submit(_call_packed, packed, key=key, pure=False, workers=self.allowed_workers())
+        return _Future(future, task)
+
+    def allowed_workers(self) -> list[str] | None:
+        """Return those that tasks may go to; None for all, those that will come included."""
+        return None
 
     def wait_any(self, futures: set[Any]) -> set[Any]:
         """Return the futures that are done, at least one."""

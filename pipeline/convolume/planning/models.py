@@ -28,13 +28,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from convolume.addresses import LOOPBACK, is_loopback
+from convolume.addresses import LOOPBACK, is_loopback, is_scheduler_address
 from convolume.boundary import BoundaryMode
 from convolume.errors import InputError, did_you_mean
 from convolume.filters import Filter, filter_class
 from convolume.lengths import Length
 from convolume.operations import Method  # noqa: TC001 - pydantic reads it when the class is made
-from convolume.planning.contradictions import contradictions
+from convolume.planning.contradictions import STANDING, contradictions, contradictions_of_config
 from convolume.registry import member_names
 
 __all__ = [
@@ -132,6 +132,16 @@ def _cluster(name: str) -> str:
         message = f"there is no kind of cluster {name!r}{did_you_mean(name, names)} (there are: {', '.join(names)})"
         raise InputError(message)
     return name
+
+
+def _scheduler(address: str) -> str:
+    if not is_scheduler_address(address):
+        message = (
+            f"{address!r} is not the address of a scheduler: write the one that `dask scheduler` prints, such as "
+            "tcp://node7:8786, or tls://node7:8786 where it has certificates"
+        )
+        raise InputError(message)
+    return address
 
 
 def _device(written: Any) -> str | tuple[str, ...]:
@@ -349,6 +359,8 @@ class Config(_Part):
 
     cluster: Annotated[StrictStr, AfterValidator(_cluster)] = "local"
     """Kind of cluster: a file in ``clusters/``."""
+    scheduler: Annotated[StrictStr, AfterValidator(_scheduler)] | None = None
+    """Address of the Dask scheduler that ``cluster: address`` joins."""
     workers: Count | None = None
     """Worker processes; what the machine has where none is named."""
     threads_per_worker: Count | None = None
@@ -369,10 +381,18 @@ class Config(_Part):
     @field_validator("host")
     @classmethod
     def _is_safe(cls, host: str, info: ValidationInfo) -> str:
-        if is_loopback(host) or info.data.get("tls") or info.data.get("insecure"):
+        is_unused = info.data.get("cluster") == STANDING
+        if is_unused or is_loopback(host) or info.data.get("tls") or info.data.get("insecure"):
             return host
         message = (
             f"{host} is reached from other machines, and whoever reaches a Dask scheduler can run any program here: "
             "give certificates (`tls: {ca: …, cert: …, key: …}`), or write `insecure: true` to let everybody in"
         )
         raise InputError(message)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        for _, what in contradictions_of_config(self):
+            kind = "contradiction"
+            raise PydanticCustomError(kind, "{what}", {"what": what})
+        return self
