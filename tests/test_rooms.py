@@ -45,6 +45,7 @@ NEIGHBOURLY = (LOWEST, HIGHEST - 1)
 DOORS = {
     "click": ("cli.py",),
     "dask.array": ("execution/overlap.py", "ndimage/", "stores/", "volume.py"),
+    "dask_image": ("report/measurements.py",),
     "distributed": ("clusters/", "execution/", "runner.py"),
     "jinja2": ("devices/", "report/"),
     "matplotlib": ("report/figures.py",),

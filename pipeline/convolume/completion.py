@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from convolume import stores
+from convolume.errors import InputError
 from convolume.execution.patience import errors_at, patiently
 from convolume.execution.pyramid import display_windows
 from convolume.execution.task import identity_of
 from convolume.planning.spec import to_yaml
+from convolume.preparation import source_options
 from convolume.records import OutputRecord
 
 if TYPE_CHECKING:
     from convolume.execution.totals import BlockTotals
     from convolume.preparation import Prepared
+    from convolume.records import Measurement
+    from convolume.report.measurements import Level
 
-__all__ = ["draw_figures", "finish_outputs", "output_records", "versions"]
+__all__ = ["draw_figures", "finish_outputs", "measurements", "output_records", "versions"]
 
 _RECORDED_PACKAGES = ("convolume", "dask", "distributed", "numpy", "pyopencl", "scipy", "tensorstore", "zarr")
 
@@ -67,9 +72,42 @@ def draw_figures(prepared: Prepared) -> tuple[str, ...]:
 
     images = {name: stores.open_source(sink.path) for name, sink in prepared.sinks.items()}
     images["input"] = prepared.job.source
+    counted = {panel.image for figure in workflow.figures for panel in figure.panels if panel.show == "histogram"}
+    levels = {image: _fitting_level(prepared, image) for image in sorted(counted)}
     for figure in workflow.figures:
-        draw_figure(figure, figure.path, images)
+        draw_figure(figure, figure.path, images, levels)
     return tuple(figure.path for figure in workflow.figures)
+
+
+def measurements(prepared: Prepared) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
+    """Return what was measured of input and outputs, where the workflow asks for it, and what could not be."""
+    if not prepared.document.model.measure:
+        return (), ()
+    from convolume.report.measurements import measure  # noqa: PLC0415
+
+    measured: list[Measurement] = []
+    notes = []
+    for image in ("input", *prepared.sinks):
+        try:
+            measured += measure(image, _fitting_level(prepared, image))
+        except InputError as error:
+            # The outputs are written: a run does not fail for want of a line in its summary.
+            notes.append(str(error))
+    return tuple(measured), tuple(notes)
+
+
+def _fitting_level(prepared: Prepared, image: str) -> Level:
+    """Return the level of an image that is quickly measured."""
+    from convolume.report.measurements import Level, fitting_level  # noqa: PLC0415
+
+    if image != "input":
+        path = prepared.sinks[image].path
+        return fitting_level(lambda number: stores.open_source(path, stores.SourceOptions(level=number)))
+    source, options = prepared.job.source, source_options(prepared.document.model)
+    if options.region:
+        # A region is counted in voxels of its own level.
+        return Level(options.level, source)
+    return fitting_level(lambda number: stores.open_source(source.path, replace(options, level=number)), options.level)
 
 
 @cache

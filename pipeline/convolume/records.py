@@ -9,6 +9,7 @@ __all__ = [
     "BlockRecord",
     "DeviceInfo",
     "Forecast",
+    "Measurement",
     "MethodSpeeds",
     "OutputRecord",
     "RunRecord",
@@ -148,6 +149,34 @@ class OutputRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was measured of a channel of an image, over all axes and the finite voxels of one level.
+
+    Parameters
+    ----------
+    image : str
+        ``input``, or an output's name.
+    channel : str
+        The channel's name, or ``channel 0``; empty where the image has no channels.
+    level : int
+        The level that was measured, 0 the finest: averages of its voxels where it is a coarser one.
+    shape : tuple of int
+        That level's extents, all axes.
+    minimum, maximum, mean, deviation : float
+        `deviation` is the root of the mean squared distance from the mean. NaN where no voxel is finite.
+    """
+
+    image: str
+    channel: str
+    level: int
+    shape: tuple[int, ...]
+    minimum: float
+    maximum: float
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A finished run: what was written where, on what, in which time.
 
@@ -171,6 +200,7 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     forecast: Forecast | None = None
     worker_peak_bytes: dict[str, int] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
 
     @property
     def voxels_per_second(self) -> float:

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from convolume.clusters import Cluster, ClusterSettings
-from convolume.completion import draw_figures, finish_outputs, output_records, versions
+from convolume.completion import draw_figures, finish_outputs, measurements, output_records, versions
 from convolume.devices._selection import alike_devices, choose_device, worker_environments
 from convolume.errors import RunError
 from convolume.execution.inspection import check_input_seen, check_outputs_seen, inspected
@@ -330,6 +330,7 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
     undertaking.merge_marks()
     finish_outputs(prepared, totals)
     figures = draw_figures(prepared)
+    measured, unmeasured = measurements(prepared)
     undertaking.close()
     record = RunRecord(
         workflow=prepared.plan.workflow,
@@ -344,10 +345,11 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
         seconds_total=perf_counter() - began,
         seconds_blocks=began_pyramid - began_blocks,
         seconds_pyramid=ended_pyramid - began_pyramid,
-        notes=(*prepared.plan.notes, *_resumed_note(done_before, totals), *totals.told_notes()),
+        notes=(*prepared.plan.notes, *_resumed_note(done_before, totals), *totals.told_notes(), *unmeasured),
         versions=versions(),
         forecast=prepared.plan.forecast,
         worker_peak_bytes=totals.worker_peak_bytes,
+        measurements=measured,
     )
     progress.finished(record)
     return record

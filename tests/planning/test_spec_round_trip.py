@@ -85,7 +85,8 @@ def workflows(draw: st.DrawFn) -> Workflow:
     """Draw any workflow that is right."""
     results = draw(st.dictionaries(names, outputs, min_size=1, max_size=3))
     image = st.sampled_from(["input", *results])
-    panel = st.builds(Panel, image=image, title=optional(words), colormap=optional(words))
+    shows = st.sampled_from(["plane", "histogram"])
+    panel = st.builds(Panel, image=image, show=shows, title=optional(words), colormap=optional(words))
     figure = st.builds(
         FigureSpec,
         path=paths,
@@ -103,6 +104,7 @@ def workflows(draw: st.DrawFn) -> Workflow:
         "strategy": draw(st.sampled_from(["auto", "windows", "overlap", "in_memory"])),
         "precision": draw(st.sampled_from(["single", "double"])),
         "block": draw(optional(shapes)),
+        "measure": draw(st.booleans()),
     }
     figures = draw(st.lists(figure, max_size=2))
     # Whatever was drawn, no two parts share a path.

@@ -16,6 +16,7 @@ from convolume.errors import InputError, RunError
 from convolume.image import Axis, ImageInfo
 from convolume.planning.models import FigureSpec
 from convolume.report.figures import check_figure, draw_figure, slices_figure
+from convolume.report.measurements import Level
 from convolume.stores import Source
 
 if TYPE_CHECKING:
@@ -156,6 +157,49 @@ def test_a_head_stands_upright(tmp_path: Path, drawn: list[Figure], affine: Any,
     low, high = sorted(shown.get_extent()[2:])
     assert (low, high) == pytest.approx((-0.25, 3.75))
     assert (shown.get_extent()[2] < shown.get_extent()[3]) == (origin == "lower")
+
+
+def test_a_histogram_counts_the_whole_image(tmp_path: Path, drawn: list[Figure]) -> None:
+    """Whatever the plane; without a plane nothing stands above the figure."""
+    values = ramp()
+    panels = [{"image": "input", "show": "histogram", "title": "values"}]
+    draw_figure(spec(panels=panels), str(tmp_path / "figure.png"), {"input": Picture(values)})
+    (cell,) = drawn[0].axes
+    (line,) = cell.patches
+    counts, edges, _ = line.get_data()
+    expected, expected_edges = np.histogram(values, bins=len(counts))
+    np.testing.assert_array_equal(counts, expected)
+    np.testing.assert_allclose(edges, expected_edges)
+    assert (cell.get_title(), cell.get_xlabel(), cell.get_ylabel()) == ("values", "value", "voxels")
+    assert cell.get_legend() is None
+    assert not drawn[0].get_suptitle()
+
+
+def test_a_histogram_of_channels_has_a_line_for_each(tmp_path: Path, drawn: list[Figure]) -> None:
+    """A legend names them; a coarser level is told at the axis; planes beside it stay what they are."""
+    values = ramp((2, 5, 6))
+    image = Picture(values)
+    image.info = ImageInfo(values.shape, "float32", (Axis("c", "channel"), *AXES[1:]))
+    panels = ["input", {"image": "input", "show": "histogram"}]
+    draw_figure(spec(panels=panels), str(tmp_path / "figure.png"), {"input": image}, {"input": Level(2, image)})
+    plane, histogram = drawn[0].axes[:2]
+    np.testing.assert_array_equal(plane.images[0].get_array(), values[0])
+    assert [line.get_data().edges[0] for line in histogram.patches] == [values[0].min(), values[1].min()]
+    assert [text.get_text() for text in histogram.get_legend().get_texts()] == ["channel 0", "channel 1"]
+    assert histogram.get_ylabel() == "voxels of level 2"
+
+
+def test_a_histogram_that_cannot_be_counted_says_so(
+    tmp_path: Path, drawn: list[Figure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its place: the outputs are written, and the run does not fail for it."""
+    monkeypatch.setattr("convolume.report.measurements._MOST_VOXELS", 100)
+    panels = [{"image": "input", "show": "histogram"}]
+    draw_figure(spec(panels=panels), str(tmp_path / "figure.png"), {"input": Picture(ramp())})
+    (text,) = drawn[0].axes[0].texts
+    assert text.get_text().startswith(
+        "picture: is not measured: its coarsest level has 384 voxels in a channel, and at most 100 are"
+    )
 
 
 def test_an_incomplete_row_leaves_its_last_cells_empty(tmp_path: Path, drawn: list[Figure]) -> None:

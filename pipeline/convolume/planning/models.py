@@ -269,6 +269,8 @@ class Panel(_Part):
 
     image: StrictStr
     """``input``, or an output's name."""
+    show: Literal["plane", "histogram"] = "plane"
+    """The plane, or how often each value occurs, a line for each channel."""
     title: StrictStr | None = None
     """What stands above it; the image's name where nothing is given."""
     colormap: StrictStr | None = None
@@ -334,6 +336,8 @@ class Workflow(_Part):
     """Extents of a block in voxels; chosen by the plan where none is named."""
     figures: tuple[FigureSpec, ...] = ()
     """Figures that are drawn from the finished outputs."""
+    measure: StrictBool = False
+    """Whether minimum, maximum, mean and deviation of input and outputs are told, channel by channel."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

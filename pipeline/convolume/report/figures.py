@@ -9,6 +9,7 @@ import numpy as np
 
 from convolume.errors import InputError, RunError, did_you_mean
 from convolume.image import ImageInfo, default_axes
+from convolume.report.measurements import Level, histograms_of
 from convolume.report.planes import Plane, plane_of, read_plane, rows_go_up
 from convolume.stores import Source
 
@@ -30,6 +31,7 @@ GREY, DIVERGING = "gray", "RdBu_r"
 _PANEL_INCHES = 3.4
 _TALLEST, _FLATTEST = 1.8, 0.35
 _DOTS_PER_INCH = 150
+_OF_HISTOGRAMS = 0.75
 _PERCENTILES = (0.5, 99.5)
 # An image has two signs when the smaller side reaches this share of the larger: ringing is no sign.
 _TWO_SIGNS = 0.05
@@ -54,12 +56,16 @@ def check_figure(spec: FigureSpec, images: Mapping[str, ImageInfo]) -> None:
     _figure_class()
     _check_format(spec.path)
     for panel in spec.panels:
-        plane_of(_named(panel, images), spec.plane, spec.crop)
+        image = _named(panel, images)
+        if panel.show == "plane":
+            plane_of(image, spec.plane, spec.crop)
         _check_colormap(panel.colormap)
 
 
-def draw_figure(spec: FigureSpec, path: str, images: Mapping[str, Source]) -> None:
-    """Draw the same plane of several images and save it; only what is shown is read.
+def draw_figure(
+    spec: FigureSpec, path: str, images: Mapping[str, Source], levels: Mapping[str, Level] | None = None
+) -> None:
+    """Draw the same plane of several images, or their histograms, and save it; only what is shown is read.
 
     Parameters
     ----------
@@ -69,6 +75,8 @@ def draw_figure(spec: FigureSpec, path: str, images: Mapping[str, Source]) -> No
         Where it is saved; the ending is the format, folders are made.
     images : mapping of str to Source
         The images that panels name. Rows go up where one of them carries a scanner's affine that says so.
+    levels : mapping of str to Level
+        Which level of an image histograms count; the image itself where none is named.
 
     Raises
     ------
@@ -78,17 +86,23 @@ def draw_figure(spec: FigureSpec, path: str, images: Mapping[str, Source]) -> No
         The file could not be written.
     """
     check_figure(spec, {name: source.info for name, source in images.items()})
-    planes = [plane_of(images[panel.image].info, spec.plane, spec.crop) for panel in spec.panels]
+    planes = [
+        plane_of(images[panel.image].info, spec.plane, spec.crop) if panel.show == "plane" else None
+        for panel in spec.panels
+    ]
+    shown = [plane for plane in planes if plane]
     affine = next(filter(None, map(_affine_of, images.values())), None)
     columns = min(spec.columns, len(planes))
-    ratios = [plane.height_over_width for plane in planes]
-    figure, cells = _grid([1.0] * columns, -(-len(planes) // columns), max(ratios))
+    figure, cells = _grid([1.0] * columns, -(-len(planes) // columns), max(map(_height_over_width, planes)))
     for cell, panel, plane in zip(cells, spec.panels, planes, strict=False):
-        voxels = read_plane(images[panel.image], plane)
-        _draw(cell, voxels, plane, panel.title or panel.image, panel.colormap, affine)
+        title = panel.title or panel.image
+        if plane is None:
+            _draw_histogram(cell, (levels or {}).get(panel.image) or Level(0, images[panel.image]), title)
+        else:
+            _draw(cell, read_plane(images[panel.image], plane), plane, title, panel.colormap, affine)
     for empty in cells[len(planes) :]:
         empty.set_axis_off()
-    figure.suptitle(spec.title or planes[0].where, parse_math=False)
+    figure.suptitle(spec.title or (shown[0].where if shown else ""), parse_math=False)
     _save(figure, path)
 
 
@@ -178,6 +192,31 @@ def _grid(widths: list[float], rows: int, ratio: float) -> tuple[Figure, list[Ax
     figure = _figure_class()(figsize=size, dpi=_DOTS_PER_INCH, layout=layout)
     cells = figure.subplots(rows, len(widths), squeeze=False, width_ratios=widths)
     return figure, list(cells.ravel())
+
+
+def _height_over_width(plane: Plane | None) -> float:
+    return _OF_HISTOGRAMS if plane is None else plane.height_over_width
+
+
+def _draw_histogram(cell: Axes, level: Level, title: str) -> None:
+    """Draw a line for each channel: how many voxels have which value; on a logarithmic scale, as few are bright."""
+    cell.set_title(title, parse_math=False)
+    try:
+        histograms = histograms_of(level)
+    except InputError as error:
+        # The outputs are written: a run does not fail for want of a picture.
+        cell.set_axis_off()
+        cell.text(0.5, 0.5, str(error), ha="center", va="center", wrap=True, fontsize="small", parse_math=False)
+        return
+    for histogram in histograms:
+        cell.stairs(histogram.counts, histogram.edges, label=histogram.channel or None)
+    cell.set_yscale("symlog", linthresh=1)
+    cell.set_ylim(bottom=0)
+    cell.set_xlabel("value")
+    cell.set_ylabel("voxels" if level.number == 0 else f"voxels of level {level.number}")
+    cell.tick_params(labelsize="small")
+    if any(histogram.channel for histogram in histograms):
+        cell.legend(fontsize="small")
 
 
 def _draw(cell: Axes, voxels: npt.NDArray[Any], plane: Plane, title: str, colormap: str | None, affine: Any) -> None:

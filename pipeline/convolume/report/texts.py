@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from convolume.planning.blocks import BlockOption
     from convolume.planning.method import MethodChoice
     from convolume.planning.plan import Plan, PlannedOutput, SharedSteps
-    from convolume.records import DeviceInfo, Forecast, OutputRecord, RunRecord, VariantRecord
+    from convolume.records import DeviceInfo, Forecast, Measurement, OutputRecord, RunRecord, VariantRecord
 
 __all__ = ["devices_text", "plan_text", "summary", "tuning_text"]
 
@@ -81,6 +81,7 @@ def summary(record: RunRecord, width: int = WIDTH) -> str:
         ("speed", [f"{large(record.voxels_per_second)} output voxels/s, the pyramid not counted"]),
         ("moved", [f"{bytes_text(record.bytes_read)} read, {bytes_text(record.bytes_written)} written"]),
         *([("forecast", _forecast_lines(record, record.forecast))] if record.forecast else []),
+        *([("measured", list(map(_measured_line, record.measurements)))] if record.measurements else []),
     ]
     heading = f"done: {record.workflow}" if record.workflow else "done"
     return _document(heading, rows, facts, record.notes, width)
@@ -257,6 +258,15 @@ def _forecast_lines(record: RunRecord, forecast: Forecast) -> list[str]:
     measured = f"at most {bytes_text(peak)} in {counted(len(record.worker_peak_bytes), 'worker')}"
     lines.append(f"memory of a worker: {bytes_text(forecast.peak_host_bytes)}, {measured if peak else 'not measured'}")
     return lines
+
+
+def _measured_line(measurement: Measurement) -> str:
+    channel = f", {measurement.channel}" if measurement.channel else ""
+    level = f", level {measurement.level} of {shape_text(measurement.shape)}" if measurement.level else ""
+    values = _range_text(measurement.minimum, measurement.maximum)
+    if isfinite(measurement.mean):
+        values += f", mean {measurement.mean:.6g}, deviation {measurement.deviation:.6g}"
+    return f"{measurement.image}{channel}{level}: {values}"
 
 
 def _range_text(minimum: float, maximum: float) -> str:
