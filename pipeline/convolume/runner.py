@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-import os
-import re
-import sys
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from convolume.clusters import Cluster, ClusterSettings
 from convolume.completion import draw_figures, finish_outputs, measurements, output_records, versions
-from convolume.devices._selection import alike_devices, choose_device, worker_environments
+from convolume.devices._selection import alike_devices
 from convolume.errors import RunError
-from convolume.execution.inspection import check_input_seen, check_outputs_seen, inspected
+from convolume.execution.inspection import check_input_seen, check_outputs_seen
 from convolume.execution.neighbours import Share, announced, neighbours_note
 from convolume.execution.pyramid import Pyramid, drive_pyramids, pyramid_block_count
 from convolume.execution.verify import Verdict
 from convolume.execution.verify import verify as verify_blocks
 from convolume.execution.windows import drive_windows
-from convolume.layouts import THREADS_VARIABLE
-from convolume.planning.models import Config
-from convolume.planning.plan import Plan, Resources
-from convolume.planning.spec import Document, read_config, read_workflow, with_whole_paths
+from convolume.planning.spec import Document, read_workflow, with_whole_paths
 from convolume.preparation import prepare
 from convolume.records import BlockRecord, RunRecord
-from convolume.registry import load_member
 from convolume.report.progress import Progress, Silent
 from convolume.resume import Decision, Undertaking, decide, done_note, undertaken
+from convolume.sites import Site, is_of_config, sited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from os import PathLike
 
+    from convolume.clusters import Cluster
     from convolume.clusters.address import StandingScheduler
-    from convolume.devices._selection import DeviceChoice
     from convolume.execution.totals import BlockTotals
     from convolume.planning.models import Workflow
-    from convolume.records import DeviceInfo
+    from convolume.planning.plan import Plan
 
     WrittenConfig = str | PathLike[str] | Mapping[str, Any] | None
     Written = str | PathLike[str] | Mapping[str, Any] | Document[Workflow]
@@ -98,8 +90,9 @@ def run(
     9.0
     """
     began = perf_counter()
-    with _sited(config, overrides) as site:
-        decision = _decided(workflow, site, overrides, restart=restart, same_input=same_input)
+    document = _document(workflow, overrides)
+    with sited(config, overrides) as site:
+        decision = _decided(document, site, restart=restart, same_input=same_input)
         shared = announced(_share(decision, site))
         with undertaken(decision) as undertaking, shared, site.cluster() as cluster:
             return _execute(undertaking, cluster, progress or Silent(), began)
@@ -118,8 +111,9 @@ def plan(
     InputError
         The workflow cannot be run.
     """
-    with _sited(config, overrides) as site:
-        decision = _decided(workflow, site, overrides, may_write=False)
+    document = _document(workflow, overrides)
+    with sited(config, overrides) as site:
+        decision = _decided(document, site, may_write=False)
         return decision.with_notes(done_note(decision)).prepared.plan
 
 
@@ -140,21 +134,23 @@ def verify(path: str, *, config: WrittenConfig = None, overrides: Sequence[str] 
     InputError
         There is no output, or it has no marks.
     """
-    with _sited(config, overrides) as site, site.cluster() as cluster:
-        return verify_blocks(os.path.abspath(path) if site.joined else path, cluster)
+    with sited(config, overrides) as site, site.cluster() as cluster:
+        return verify_blocks(str(Path(path).absolute()) if site.joined else path, cluster)
+
+
+def _document(workflow: Written, overrides: Sequence[str]) -> Document[Workflow]:
+    of_workflow = [override for override in overrides if not is_of_config(override)]
+    return workflow if isinstance(workflow, Document) else read_workflow(workflow, of_workflow)
 
 
 def _decided(
-    workflow: Written,
-    site: _Site,
-    overrides: Sequence[str],
+    document: Document[Workflow],
+    site: Site,
     *,
     restart: bool = False,
     same_input: bool = False,
     may_write: bool = True,
 ) -> Decision:
-    of_workflow = [override for override in overrides if not _is_of_config(override)]
-    document = workflow if isinstance(workflow, Document) else read_workflow(workflow, of_workflow)
     if site.joined:
         document = with_whole_paths(document)
     prepare_with = partial(prepare, document, site.resources, site.device, crosses_processes=site.crosses_processes)
@@ -175,11 +171,7 @@ def _check_reach(cluster: StandingScheduler, decision: Decision) -> None:
             check_outputs_seen(cluster, sink)
 
 
-def _is_of_config(override: str) -> bool:
-    return re.split(r"[=.\[]", override)[0] in Config.model_fields
-
-
-def _share(decision: Decision, site: _Site) -> Share:
+def _share(decision: Decision, site: Site) -> Share:
     """Return what a run may take of this machine; nothing where its workers were started by others, anywhere."""
     if site.active is not None and site.crosses_processes:
         return Share(0)
@@ -190,130 +182,6 @@ def _share(decision: Decision, site: _Site) -> Share:
         device_bytes=planned.peak_device_bytes,
         devices=tuple(each.identifier for each in devices),
     )
-
-
-@dataclass(frozen=True)
-class _Site:
-    """Where a run happens: the device, what the cluster offers, and how to open it.
-
-    `active` is a cluster that is there already; so is one that was `joined` for this run, and is left at its end.
-    """
-
-    resources: Resources
-    device: DeviceChoice
-    crosses_processes: bool
-    settings: ClusterSettings
-    active: Cluster | None = None
-    joined: StandingScheduler | None = None
-    notes: tuple[str, ...] = ()
-
-    def cluster(self) -> AbstractContextManager[Cluster]:
-        if self.active is not None:
-            return nullcontext(self.active)
-        opened: Cluster = load_member("clusters", self.resources.cluster).open_cluster(self.settings)
-        return opened
-
-
-@contextmanager
-def _sited(config: WrittenConfig, overrides: Sequence[str]) -> Iterator[_Site]:
-    """Find out where a run happens; a scheduler that is joined for it is left at the end."""
-    of_config = [override for override in overrides if _is_of_config(override)]
-    document = read_config(config, of_config)
-    if document.model.scheduler is None:
-        yield _site(config, of_config)
-        return
-    with _joined(document) as cluster:
-        yield _joined_site(document, cluster)
-
-
-def _joined(document: Document[Config]) -> StandingScheduler:
-    settled = document.model
-    settings = ClusterSettings(scheduler=settled.scheduler or "", tls=_tls_files(settled))
-    with document.at("scheduler"):
-        cluster: StandingScheduler = load_member("clusters", settled.cluster).open_cluster(settings)
-    return cluster
-
-
-def _joined_site(document: Document[Config], cluster: StandingScheduler) -> _Site:
-    with document.at("device" if document.model.device else "scheduler"):
-        found = inspected(cluster, document.model.device)
-    cluster.worker_held_bytes = found.held_bytes
-    site = _active_site(cluster, found.device)
-    return replace(site, joined=cluster, notes=(*cluster.notes, *found.notes))
-
-
-def _active_site(active: Cluster, device: DeviceChoice) -> _Site:
-    resources = Resources(
-        active.kind,
-        active.worker_count,
-        active.threads_per_worker,
-        active.worker_memory_bytes,
-        worker_held_bytes=active.worker_held_bytes,
-        is_this_process=not active.crosses_processes,
-    )
-    return _Site(resources, device, active.crosses_processes, ClusterSettings(), active)
-
-
-def _tls_files(settled: Config) -> tuple[str, str, str] | None:
-    return (settled.tls.ca, settled.tls.cert, settled.tls.key) if settled.tls else None
-
-
-def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
-    settled = read_config(config, overrides).model
-    device = choose_device(settled.device)
-    active = _active_cluster() if config is None else None
-    if active is not None:
-        return _active_site(active, device)
-    kind = settled.cluster if config is not None else "in_process"
-    alike = alike_devices(device.info)
-    settings = load_member("clusters", kind).resolve(
-        ClusterSettings(
-            # A card serves one process; a processor is shared by several.
-            workers=settled.workers or (len(alike) if device.info.kind == "gpu" else 0),
-            threads_per_worker=settled.threads_per_worker or 0,
-            memory_bytes=settled.memory or 0,
-            dashboard=settled.dashboard,
-            host=settled.host,
-            tls=_tls_files(settled),
-            insecure=settled.insecure,
-            worker_environments=_handed_out(alike),
-        )
-    )
-    cores = max(1, (os.cpu_count() or 1) // settings.workers)
-    backend = load_member("devices", device.info.backend)
-    of_device = backend.worker_environment(device.info, cores)
-    settings = settings.with_environment({**of_device, THREADS_VARIABLE: str(cores)})
-    worker_memory_bytes = settings.memory_bytes // settings.workers
-    resources = Resources(
-        kind,
-        settings.workers,
-        settings.threads_per_worker,
-        worker_memory_bytes,
-        is_this_process=kind == "in_process",
-        environment=settings.environment,
-    )
-    return _Site(resources, device, kind != "in_process", settings)
-
-
-def _handed_out(alike: tuple[DeviceInfo, ...]) -> tuple[tuple[tuple[str, str], ...], ...]:
-    """Return what hands a device to each worker, where there are several."""
-    if len(alike) == 1:
-        return ()
-    return tuple(tuple(variables.items()) for variables in worker_environments(alike))
-
-
-def _active_cluster() -> Cluster | None:
-    """Return the user's own dask cluster where there is one; distributed is not imported to find out."""
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import default_client  # noqa: PLC0415
-
-    from convolume.clusters._distributed import DistributedCluster  # noqa: PLC0415
-
-    try:
-        return DistributedCluster(default_client())
-    except ValueError:
-        return None
 
 
 def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, began: float) -> RunRecord:

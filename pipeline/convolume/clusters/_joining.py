@@ -27,7 +27,7 @@ _LEAST_S = 5.0
 
 
 def joined(address: str, tls: tuple[str, str, str] | None) -> Client:
-    """Return a client of the scheduler at an address; it is not made the default of this process.
+    """Return a client of the scheduler at an address.
 
     Raises
     ------
@@ -45,7 +45,6 @@ def joined(address: str, tls: tuple[str, str, str] | None) -> Client:
                 address,
                 security=None if tls is None else security_of(tls),
                 timeout=max(_LEAST_S, until - monotonic()),
-                set_as_default=False,
             )
     except (OSError, ValueError) as error:
         message = (
@@ -66,7 +65,9 @@ def _context(tls: tuple[str, str, str]) -> ssl.SSLContext:
         context: ssl.SSLContext = security_of(tls).get_connection_args("client")["ssl_context"]
     except (OSError, ValueError) as error:
         # Which of the three it is, the system does not say.
-        message = f"the certificates ({', '.join(tls)}) cannot be used: {error}; they are PEM files, the key's without a password"
+        message = (
+            f"the files of `tls` ({', '.join(tls)}) cannot be used: {error}; they are PEM, the key without a password"
+        )
         raise InputError(message) from error
     return context
 
@@ -80,11 +81,12 @@ def _wait_for_answer(address: str, context: ssl.SSLContext | None, until: float)
             with socket.create_connection((host, port), timeout=max(_LOOK_EVERY_S, until - monotonic())) as answered:
                 if context is not None:
                     context.wrap_socket(answered, server_hostname=host).close()
-            return
         except OSError as error:
             if monotonic() > until or isinstance(error, (socket.gaierror, ssl.SSLError)):
                 raise InputError(_told(address, host, port, error)) from error
-        sleep(_LOOK_EVERY_S)
+            sleep(_LOOK_EVERY_S)
+        else:
+            return
 
 
 def _told(address: str, host: str, port: int, error: OSError) -> str:
@@ -94,8 +96,8 @@ def _told(address: str, host: str, port: int, error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = error.verify_message or error.reason
         return (
-            f"{address}: its certificate is not signed by the authority of `tls: {{ca: …}}` ({why}): give the file that "
-            "the scheduler was started with (`--tls-ca-file`)"
+            f"{address}: its certificate is not signed by the authority of `tls: {{ca: …}}` ({why}): give the file "
+            "that the scheduler was started with (`--tls-ca-file`)"
         )
     if isinstance(error, ssl.SSLError):
         return (

@@ -31,7 +31,8 @@ def checked_versions(told: Mapping[str, Any]) -> tuple[str, ...]:
         Names every worker that lacks the package or has another one, what it has, and what to do.
     """
     here, workers = told["client"]["packages"], told["workers"]
-    wrong, notes = [], []
+    wrong: list[str] = []
+    notes: list[str] = []
     for package in ("python", *PACKAGES):
         others = _others(package, here, workers)
         if package == "convolume" and others:

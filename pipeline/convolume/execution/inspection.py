@@ -1,4 +1,4 @@
-"""What workers have that others have started, and whether it fits: the device of a run, its input, its outputs' folders."""
+"""What workers have that others have started, and whether it fits: devices, the input, the folders of outputs."""
 
 from __future__ import annotations
 
