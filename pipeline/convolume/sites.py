@@ -13,7 +13,7 @@ from convolume.clusters import Cluster, ClusterSettings
 from convolume.devices._selection import alike_devices, choose_device, worker_environments
 from convolume.execution.inspection import inspected
 from convolume.layouts import THREADS_VARIABLE
-from convolume.planning.models import Config
+from convolume.planning.config import Config
 from convolume.planning.plan import Resources
 from convolume.planning.spec import read_config
 from convolume.registry import load_member

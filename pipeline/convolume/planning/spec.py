@@ -18,11 +18,11 @@ from pydantic import BaseModel, ValidationError
 
 from convolume.errors import InputError, did_you_mean
 from convolume.planning.banks import expand_banks
+from convolume.planning.config import Config
 from convolume.planning.contradictions import contradictions, contradictions_of_config
 from convolume.planning.document import Mistake, Node, Path, Place, compose, dotted, dump, from_python
 from convolume.planning.mistakes import explain, input_error, place_of
 from convolume.planning.models import (
-    Config,
     FigureSpec,
     InputSpec,
     OutputSpec,
