@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -51,6 +52,8 @@ class Standing:
         """Start it on loopback, on a port that the system chooses."""
         file = self.folder / "scheduler.json"
         words = ["--port", "0", "--scheduler-file", str(file), "--dashboard-address", "127.0.0.1:0"]
+        # Whatever becomes of this process, they go.
+        words += ["--idle-timeout", "300"]
         self._start(["-m", "distributed.cli.dask_scheduler", *words, *self._protocol()])
         until = time.monotonic() + SOON_S
         while not self.address:
@@ -68,7 +71,16 @@ class Standing:
     ) -> None:
         """Start one, and wait until the scheduler knows of it."""
         known = self.workers()
-        named = ["--nthreads", "1", "--dashboard-address", "127.0.0.1:0", "--local-directory", str(self.folder)]
+        named = [
+            "--nthreads",
+            "1",
+            "--death-timeout",
+            "60",
+            "--dashboard-address",
+            "127.0.0.1:0",
+            "--local-directory",
+            str(self.folder),
+        ]
         command = [*before, "-m", "distributed.cli.dask_worker", self.address, *named, *self._files(), *words]
         self._start(command, environment or {}, folder)
         until = time.monotonic() + SOON_S
@@ -207,10 +219,12 @@ def test_what_the_plan_says_of_them(shared: Standing, tmp_path: Path) -> None:
 
 def test_too_little_memory(shared: Standing, tmp_path: Path) -> None:
     """What helps is said of workers that others start."""
-    write_image(tmp_path)
-    huge = workflow(tmp_path) | {"input": {"path": "sample:mni152-t1"}, "block": [5000, 5000, 5000]}
-    told = refusal(shared.config(), huge)
-    assert re.search(r"Ways out: workers with \d+ MiB each \(`dask worker --memory-limit`\); smaller blocks", told)
+    zarr.create_array(tmp_path / "in.zarr", shape=[2048] * 3, chunks=[256] * 3, dtype="uint8")
+    huge = workflow(tmp_path) | {"block": [2048] * 3}
+    huge["input"]["missing"] = "fill"
+    del huge["outputs"]["out"]["chunks"]
+    words = refusal(shared.config(), huge)
+    assert re.search(r"Ways out: workers with \d+ MiB each \(`dask worker --memory-limit`\); smaller blocks", words)
 
 
 def test_command_line(shared: Standing, tmp_path: Path) -> None:
@@ -268,16 +282,17 @@ def test_certificates(tmp_path: Path) -> None:
         convolume.run(workflow(tmp_path, "here.ome.zarr"), config=IN_PROCESS)
         np.testing.assert_array_equal(voxels(tmp_path / "out.ome.zarr"), voxels(tmp_path / "here.ome.zarr"))
         others = dict(zip(("ca", "cert", "key"), files["other"], strict=True))
-        told = refusal(started.config(tls=others), workflow(tmp_path, "no.ome.zarr"))
-        assert "its certificate is not signed by the authority of `tls: {ca: …}` (self-signed certificate)" in told
-        told = refusal(started.config(tls={**others, "ca": files["ours"][0]}), workflow(tmp_path, "no.ome.zarr"))
-        assert "lets no client in" in told
-        assert "does its authority know this certificate (`dask scheduler --tls-ca-file …`)?" in told
+        words = refusal(started.config(tls=others), workflow(tmp_path, "no.ome.zarr"))
+        assert "its certificate is not signed by the authority of `tls: {ca: …}` (self-signed certificate)" in words
+        words = refusal(started.config(tls={**others, "ca": files["ours"][0]}), workflow(tmp_path, "no.ome.zarr"))
+        assert "the scheduler does not accept this certificate (TLSV1_ALERT_UNKNOWN_CA): give one that" in words
         bare = {"cluster": "address", "scheduler": started.address.replace("tls", "tcp")}
-        told = refusal(bare, workflow(tmp_path, "no.ome.zarr"))
-        assert "started without certificates (with them, write tls:// and give `tls`)?" in told
-        told = refusal(started.config(tls={**others, "key": files["ours"][2]}), workflow(tmp_path, "no.ome.zarr"))
-        assert "cannot be used: " in told
+        words = refusal(bare, workflow(tmp_path, "no.ome.zarr"))
+        assert (
+            "does not greet as a Dask scheduler does: check the port; one that has certificates is joined by" in words
+        )
+        words = refusal(started.config(tls={**others, "key": files["ours"][2]}), workflow(tmp_path, "no.ome.zarr"))
+        assert "cannot be used: " in words
     finally:
         started.stop()
 
@@ -286,9 +301,8 @@ def certificate(folder: Path, name: str) -> tuple[str, str, str]:
     """Make a certificate that signs itself; return authority, certificate and key."""
     names = [str(folder / f"{name}-{part}.pem") for part in ("certificate", "key")]
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN="
-    subprocess.run(
-        [*f"{command}{name}".split(), "-out", names[0], "-keyout", names[1]], check=True, capture_output=True
-    )  # noqa: S603 (a fixed text)
+    words = [*f"{command}{name}".split(), "-out", names[0], "-keyout", names[1]]
+    subprocess.run(words, check=True, capture_output=True)  # noqa: S603 (a fixed text)
     return names[0], names[0], names[1]
 
 
@@ -300,32 +314,36 @@ def test_nothing_listens_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         # Bound, and not listened on: nobody else gets it.
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        told = refusal({"cluster": "address", "scheduler": f"tcp://127.0.0.1:{port}"}, workflow(tmp_path))
-        assert told.splitlines()[1] == (
-            f"scheduler: tcp://127.0.0.1:{port}: the connection is refused, nothing listens there: start a scheduler on "
-            f"that machine (`dask scheduler --port {port}`), or check the port"
+        words = refusal({"cluster": "address", "scheduler": f"tcp://127.0.0.1:{port}"}, workflow(tmp_path))
+        assert words.splitlines()[1] == (
+            f"scheduler: tcp://127.0.0.1:{port}: the connection is refused, nothing listens there: start a scheduler "
+            f"on that machine (`dask scheduler --port {port}`), or check the port"
         )
-    told = refusal({"cluster": "address", "scheduler": "tcp://nowhere.invalid:8786"}, workflow(tmp_path))
-    assert "tcp://nowhere.invalid:8786: no machine of the name 'nowhere.invalid' is known here" in told
+    words = refusal({"cluster": "address", "scheduler": "tcp://nowhere.invalid:8786"}, workflow(tmp_path))
+    assert "tcp://nowhere.invalid:8786: no machine of the name 'nowhere.invalid' is known here" in words
 
 
-def test_something_else_listens_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes the connection, and says nothing."""
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.6\r\n"], ids=["silent", "another protocol"])
+def test_something_else_listens_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, greeting: bytes) -> None:
+    """A client of distributed would wait for ever."""
     monkeypatch.setattr("convolume.clusters._joining._PATIENCE_S", 0.5)
     monkeypatch.setattr("convolume.clusters._joining._LEAST_S", 0.5)
     write_image(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        place = f"127.0.0.1:{silent.getsockname()[1]}"
-        told = refusal({"cluster": "address", "scheduler": f"tcp://{place}"}, workflow(tmp_path))
-        assert f"tcp://{place}: something answers there, but lets no client in (Timed out" in told
+    with socket.create_server(("127.0.0.1", 0)) as stranger, ThreadPoolExecutor(1) as pool:
+        talking = pool.submit(lambda: stranger.accept()[0])
+        talking.add_done_callback(lambda done: done.result().sendall(greeting))
+        place = f"tcp://127.0.0.1:{stranger.getsockname()[1]}"
+        words = refusal({"cluster": "address", "scheduler": place}, workflow(tmp_path))
+        talking.result().close()
+        assert f"{place}: something listens there, and does not greet as a Dask scheduler does: check the port" in words
 
 
 def test_no_workers(standing: Standing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that starts one is told."""
     monkeypatch.setattr(address, "_PATIENCE_S", 0.5)
     write_image(tmp_path)
-    told = refusal(standing.config(), workflow(tmp_path))
-    assert f"the scheduler has no workers: start some (`dask worker {standing.address}`) and run again" in told
+    words = refusal(standing.config(), workflow(tmp_path))
+    assert f"the scheduler has no workers: start some (`dask worker {standing.address}`) and run again" in words
     assert [path.name for path in tmp_path.iterdir() if path != standing.folder] == ["in.zarr"]
 
 
@@ -355,8 +373,8 @@ def test_a_worker_without_the_package(standing: Standing, tmp_path: Path) -> Non
     # Without `site` it finds nothing else, links to this repository among it.
     standing.start_worker("--no-nanny", before=("-S",), environment={"PYTHONPATH": str(site)})
     (there,) = standing.workers()
-    told = refusal(standing.config(), workflow(tmp_path))
-    assert f"convolume is not installed for worker {there} (`pip install convolume=={PACKAGE}` there)" in told
+    words = refusal(standing.config(), workflow(tmp_path))
+    assert f"convolume is not installed for worker {there} (`pip install convolume=={PACKAGE}` there)" in words
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="one path with two meanings is made by /proc")
@@ -372,17 +390,17 @@ def test_a_worker_that_sees_other_files(standing: Standing, tmp_path: Path, monk
     monkeypatch.setattr("convolume.execution.inspection._PATIENCE_S", 0.5)
     shared = "input and outputs must lie where every worker finds them under the same path, as on a shared file system"
     own = "/proc/self/cwd"
-    told = refusal(standing.config(), workflow(own))
+    words = refusal(standing.config(), workflow(own))
     assert re.search(
-        rf"input\.path: {own}/in\.zarr: worker {there} does not see the same image there \(.+\): {shared}$", told
+        rf"input\.path: {own}/in\.zarr: worker {there} does not see the same image there \(.+\): {shared}$", words
     )
     zarr.create_array(theirs / "in.zarr", data=np.zeros((40, 64, 64), np.float32), chunks=(16, 32, 32))
-    told = refusal(standing.config(), workflow(own))
-    assert "(what lies there has other metadata, or files of other sizes)" in told
+    words = refusal(standing.config(), workflow(own))
+    assert "(what lies there has other metadata, or files of other sizes)" in words
     seen = workflow(own)
     seen["input"]["path"] = str(mine / "in.zarr")
-    told = refusal(standing.config(), seen)
-    assert told.endswith(
+    words = refusal(standing.config(), seen)
+    assert words.endswith(
         f"outputs.out.path: {own}/out.ome.zarr: worker {there} cannot write there (a file that was just written there "
         f"is not seen): {shared}"
     )
@@ -398,9 +416,9 @@ def test_the_workers_devices_count(standing: Standing, tmp_path: Path) -> None:
     assert planned.device.backend == "numpy"
     assert planned.device_reason == "like 'numpy', by the variable CONVOLUME_DEVICE"
     standing.start_worker("--no-nanny", environment={"CONVOLUME_DEVICE": "any"})
-    told = refusal(where, workflow(tmp_path))
-    assert "the workers would take different devices: worker tcp://127.0.0.1:" in told
-    assert told.endswith("; name one that all of them have (`device:`)")
+    words = refusal(where, workflow(tmp_path))
+    assert "the workers would take different devices: worker tcp://127.0.0.1:" in words
+    assert words.endswith("; name one that all of them have (`device:`)")
     # This process has none of the workers' device where it finds no driver.
     (tmp_path / "w.yaml").write_text(json.dumps(workflow(".")), encoding="utf-8")
     words = ["--set", "cluster=address", "--set", f"scheduler={standing.address}", "--set", "device=opencl"]

@@ -61,7 +61,8 @@ def test_configurations() -> None:
         "<configuration>:4:9: device: write a part of a device's name, or a list of such wishes ([RTX, any])",
         (
             "<configuration>:5:1: dashbord: this key is not known; did you mean 'dashboard'? "
-            "(there are: cluster, scheduler, workers, threads_per_worker, device, memory, dashboard, tls, insecure, host)"
+            "(there are: cluster, scheduler, workers, threads_per_worker, device, memory, dashboard, tls, insecure, "
+            "host)"
         ),
         "<configuration>:6:21: threads_per_worker: must be a whole number, not 1.0",
     ]
@@ -134,12 +135,16 @@ def test_protocol_and_certificates_belong_together() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["node7", "node7:8786", "tcp://node7", "tcp://node7:0", "tcp://node7:99999", "http://node7:8786", "tcp://:8786"]
-    + ["tcp://node7:8786/status", "tcp://me@node7:8786", "tcp://node7:port", "tcp://[::1:8786"],
+    [
+        *("node7", "node7:8786", "tcp://node7", "tcp://node7:0", "tcp://node7:99999", "http://node7:8786"),
+        *("tcp://:8786", "tcp://node7:8786/status", "tcp://me@node7:8786", "tcp://node7:port", "tcp://[::1:8786"),
+    ],
 )
 def test_addresses_that_are_none(address: str) -> None:
     """Protocol, host and port, nothing else."""
     assert mistakes_in(f"cluster: address\nscheduler: '{address}'\n") == [
-        f"2:12: scheduler: {address!r} is not the address of a scheduler: write the one that `dask scheduler` prints, "
-        "such as tcp://node7:8786, or tls://node7:8786 where it has certificates"
+        (
+            f"2:12: scheduler: {address!r} is not the address of a scheduler: write the one that `dask scheduler` "
+            "prints, such as tcp://node7:8786, or tls://node7:8786 where it has certificates"
+        )
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import warnings
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ __all__ = ["joined"]
 _PATIENCE_S, _LOOK_EVERY_S = 12.0, 0.25
 # What answers at once is given so long for the rest.
 _LEAST_S = 5.0
+_LENGTH_BYTES, _LONGEST_GREETING_BYTES = 8, 2**20
 
 
 def joined(address: str, tls: tuple[str, str, str] | None) -> Client:
@@ -48,16 +50,10 @@ def joined(address: str, tls: tuple[str, str, str] | None) -> Client:
             )
     except (OSError, ValueError) as error:
         message = (
-            f"{address}: something answers there, but lets no client in ({_deepest(error)}): is it a Dask scheduler, "
-            f"of a version near to this one's, and {_about_certificates(tls)}?"
+            f"{address}: the scheduler lets this client not in ({_deepest(error)}): is it of a version near to this "
+            "one's (`pip show distributed`)?"
         )
         raise InputError(message) from error
-
-
-def _about_certificates(tls: tuple[str, str, str] | None) -> str:
-    if tls is None:
-        return "started without certificates (with them, write tls:// and give `tls`)"
-    return "does its authority know this certificate (`dask scheduler --tls-ca-file …`)"
 
 
 def _context(tls: tuple[str, str, str]) -> ssl.SSLContext:
@@ -73,20 +69,40 @@ def _context(tls: tuple[str, str, str]) -> ssl.SSLContext:
 
 
 def _wait_for_answer(address: str, context: ssl.SSLContext | None, until: float) -> None:
-    """Return when something listens at an address, and has a certificate that is trusted where there is a context."""
+    """Return when a scheduler answers at an address, and trusts and is trusted where there is a context."""
     parts = urlsplit(address)
     host, port = parts.hostname or "", parts.port or 0
     while True:
         try:
             with socket.create_connection((host, port), timeout=max(_LOOK_EVERY_S, until - monotonic())) as answered:
-                if context is not None:
-                    context.wrap_socket(answered, server_hostname=host).close()
+                talk = answered if context is None else context.wrap_socket(answered, server_hostname=host)
+                with talk:
+                    _check_greeting(talk, until)
         except OSError as error:
-            if monotonic() > until or isinstance(error, (socket.gaierror, ssl.SSLError)):
+            if monotonic() > until or isinstance(error, (socket.gaierror, ssl.SSLError, _StrangerError)):
                 raise InputError(_told(address, host, port, error)) from error
             sleep(_LOOK_EVERY_S)
         else:
             return
+
+
+class _StrangerError(OSError):
+    """What answers does not greet as Dask does."""
+
+
+def _check_greeting(talk: socket.socket, until: float) -> None:
+    """Refuse what is not Dask: a client waits for its greeting without an end."""
+    talk.settimeout(max(_LEAST_S, until - monotonic()))
+    try:
+        with talk.makefile("rb") as received:
+            length = received.read(_LENGTH_BYTES)
+    except ssl.SSLError:
+        raise
+    except OSError as error:
+        raise _StrangerError from error
+    # Dask's messages begin with their length; a text would be a number beyond all bounds.
+    if len(length) < _LENGTH_BYTES or int.from_bytes(length, sys.byteorder) > _LONGEST_GREETING_BYTES:
+        raise _StrangerError
 
 
 def _told(address: str, host: str, port: int, error: OSError) -> str:
@@ -98,6 +114,16 @@ def _told(address: str, host: str, port: int, error: OSError) -> str:
         return (
             f"{address}: its certificate is not signed by the authority of `tls: {{ca: …}}` ({why}): give the file "
             "that the scheduler was started with (`--tls-ca-file`)"
+        )
+    if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
+        return (
+            f"{address}: the scheduler does not accept this certificate ({error.reason}): give one that its authority "
+            "has signed (`dask scheduler --tls-ca-file`)"
+        )
+    if isinstance(error, _StrangerError):
+        return (
+            f"{address}: something listens there, and does not greet as a Dask scheduler does: check the port; one that "
+            "has certificates is joined by tls:// and `tls: {ca: …, cert: …, key: …}`"
         )
     if isinstance(error, ssl.SSLError):
         return (
