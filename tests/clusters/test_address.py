@@ -106,9 +106,8 @@ class Standing:
 
     def stop(self) -> None:
         """Stop them all: nannies stop their workers where they are asked to, and what is left is killed."""
-        for process in self.processes:
+        for process in reversed(self.processes):
             process.terminate()
-        for process in self.processes:
             try:
                 process.wait(5)
             except subprocess.TimeoutExpired:
@@ -267,7 +266,7 @@ def test_a_worker_that_lost_its_device_gets_nothing_more(shared: Standing) -> No
     assert sorted(shared.workers()) == sorted([one, other])
 
 
-def test_certificates(tmp_path: Path) -> None:
+def test_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who shows one is let in; who has none, or one of another authority, is told what is wrong."""
     files = {name: certificate(tmp_path, name) for name in ("ours", "other")}
     write_image(tmp_path)
@@ -286,6 +285,8 @@ def test_certificates(tmp_path: Path) -> None:
         assert "its certificate is not signed by the authority of `tls: {ca: …}` (self-signed certificate)" in words
         words = refusal(started.config(tls={**others, "ca": files["ours"][0]}), workflow(tmp_path, "no.ome.zarr"))
         assert "the scheduler does not accept this certificate (TLSV1_ALERT_UNKNOWN_CA): give one that" in words
+        monkeypatch.setattr("convolume.clusters._joining._PATIENCE_S", 0.5)
+        monkeypatch.setattr("convolume.clusters._joining._LEAST_S", 0.5)
         bare = {"cluster": "address", "scheduler": started.address.replace("tls", "tcp")}
         words = refusal(bare, workflow(tmp_path, "no.ome.zarr"))
         assert (
@@ -446,7 +447,7 @@ def test_a_client_that_is_killed(shared: Standing, tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 (our own program)
     try:
         until = time.monotonic() + SOON_S
-        while not list((tmp_path / "out.ome.zarr.convolume").glob("*.jsonl")):
+        while not list((tmp_path / "out.ome.zarr.convolume").glob("*.marks")):
             assert process.poll() is None
             assert time.monotonic() < until
             time.sleep(0.02)

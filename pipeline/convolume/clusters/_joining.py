@@ -122,8 +122,8 @@ def _told(address: str, host: str, port: int, error: OSError) -> str:
         )
     if isinstance(error, _StrangerError):
         return (
-            f"{address}: something listens there, and does not greet as a Dask scheduler does: check the port; one that "
-            "has certificates is joined by tls:// and `tls: {ca: …, cert: …, key: …}`"
+            f"{address}: something listens there, and does not greet as a Dask scheduler does: check the port; one "
+            "that has certificates is joined by tls:// and `tls: {ca: …, cert: …, key: …}`"
         )
     if isinstance(error, ssl.SSLError):
         return (
