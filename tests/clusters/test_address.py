@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 import pytest
 import zarr
@@ -25,7 +26,7 @@ from distributed import Client, Security
 import convolume
 from convolume.clusters import ClusterSettings, Task, address
 from convolume.clusters._versions import checked_versions
-from convolume.errors import InputError
+from convolume.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -458,6 +459,23 @@ def test_a_client_that_is_killed(shared: Standing, tmp_path: Path) -> None:
     record = convolume.run(what, config=shared.config())
     assert any(re.match(r"resumed: [1-9]\d* of 256 blocks", note) for note in record.notes), record.notes
     np.testing.assert_array_equal(voxels(tmp_path / "out.ome.zarr"), voxels(tmp_path / "here.ome.zarr"))
+
+
+def test_a_scheduler_that_is_gone(standing: Standing) -> None:
+    """A run that has lost it ends, and says so."""
+    standing.start_worker("--no-nanny")
+
+    def tasks() -> Iterator[Task]:
+        yield from (Task("sleep", (number,), time.sleep, (0.1,)) for number in range(20))
+        standing.processes[0].kill()
+        yield from (Task("sleep", (number,), time.sleep, (0.1,)) for number in range(20, 1000))
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1 s"}),
+        address.open_cluster(ClusterSettings(scheduler=standing.address)) as cluster,
+        pytest.raises(RunError, match=r"^the connection to the scheduler was lost: see whether it still runs"),
+    ):
+        list(cluster.map_unordered(tasks()))
 
 
 def told(here: Mapping[str, str | None], there: Mapping[str, str | None]) -> dict[str, Any]:
