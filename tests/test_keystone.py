@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from uuid import uuid4
 
 import numpy as np
@@ -21,7 +21,7 @@ import convolume
 from convolume.filters import Filter, make_filter
 from convolume.operations import Sequence, correlations
 from convolume.regions import Region
-from convolume.stores import memory, open_source
+from convolume.stores import Format, memory, open_source
 from convolume.testing.evaluation import assert_close, evaluate_whole, rounding_bound, scipy_is_sound, transform_bound
 from convolume.testing.filters import context_of
 from convolume.testing.strategies import block_shapes, boundary_modes, cvals, images, kernels, origins, shapes
@@ -196,14 +196,17 @@ def client() -> Iterator[Client]:
 # The cluster's threads take numbers from `random` while an example is drawn.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @pytest.mark.usefixtures("client")
-@given(road=roads(strategies=("windows", "overlap"), min_dims=2))
+@given(road=roads(strategies=("windows", "overlap"), min_dims=2), format_=st.sampled_from(get_args(Format)))
 @settings(thorough, max_examples=100)
-def test_whole_road_through_files_and_processes(tmp_path_factory: pytest.TempPathFactory, road: Road) -> None:
-    """From one OME-Zarr to another, on worker processes."""
+def test_whole_road_through_files_and_processes(
+    tmp_path_factory: pytest.TempPathFactory, road: Road, format_: Format
+) -> None:
+    """From an OME-Zarr to whatever is written, on worker processes."""
     folder: Path = tmp_path_factory.mktemp("road")
     convolume.Volume.from_array(road.image).save(str(folder / "input.ome.zarr"))
     with convolume.select_device(road.device):
-        record = convolume.run(road.workflow(str(folder / "input.ome.zarr"), str(folder / "result.ome.zarr")))
-    source = open_source(str(folder / "result.ome.zarr"))
+        workflow = road.workflow(str(folder / "input.ome.zarr"), str(folder / "result.zarr"), format=format_)
+        record = convolume.run(workflow)
+    source = open_source(str(folder / "result.zarr"))
     assert record.strategy == road.strategy
     assert_close(source.read(Region.whole(road.image.shape)), *expected_of(road), note=f"{road.strategy}")

@@ -51,6 +51,21 @@ def test_what_does_not_fit_can_be_an_error(value: float, name: str) -> None:
             cast_result(np.array([value]), name, "error")
 
 
+@given(st.data(), st.sampled_from(INTEGERS), st.sampled_from(INTEGERS))
+def test_integers_are_limited_as_integers(data: st.DataObject, source: str, name: str) -> None:
+    """No float comes between: it would not hold those above 2**53. Or they are refused, where that is asked for."""
+    of_source, limits = np.iinfo(source), np.iinfo(name)
+    values = data.draw(st.lists(st.integers(int(of_source.min), int(of_source.max)), min_size=1, max_size=9))
+    result = cast_result(np.array(values, source), name)
+    assert result.dtype == name
+    assert result.tolist() == [max(int(limits.min), min(int(limits.max), value)) for value in values]
+    if result.tolist() == values:
+        assert cast_result(np.array(values, source), name, "error").tolist() == values
+    else:
+        with pytest.raises(OverflowError, match=f"does not fit into {name}"):
+            cast_result(np.array(values, source), name, "error")
+
+
 def test_an_overflow_names_the_value_and_the_limits() -> None:
     """The message says why."""
     with pytest.raises(OverflowError, match=re.escape("the value 300.0 does not fit into uint8 (0 to 255)")):

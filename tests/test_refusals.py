@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from convolume import cli
 from convolume.errors import InputError
 from convolume.regions import Region
+from convolume.registry import member_names
 from convolume.stores import create_sink, memory, open_source
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
+KNOWN = ", ".join(member_names("stores"))
+WRITTEN = "memory:, .ome.zarr, .zarr, .nii, .nii.gz, .ome.tif, .ome.tiff, .tif, .tiff"
 IMAGE = np.arange(2 * 4 * 6 * 8, dtype=np.float32).reshape(2, 4, 6, 8)
 WORKFLOW = """\
 input:
@@ -143,8 +146,8 @@ def test_the_workflow_itself_is_right(folder: Path) -> None:
     ("path", "message"),
     [
         ("nothing.zarr", "<folder>/nothing.zarr: there is no such file or folder"),
-        ("text.txt", "<folder>/text.txt: none of the formats that are known (lazy, memory, nifti, ome_zarr, sample, "),
-        ("plain.zarr", "<folder>/plain.zarr: none of the formats that are known (lazy, memory, nifti, ome_zarr, samp"),
+        ("text.txt", f"<folder>/text.txt: none of the formats that are known ({KNOWN}) is found there"),
+        ("plain.zarr", f"<folder>/plain.zarr: none of the formats that are known ({KNOWN}) is found there"),
         ("memory:nothing", "memory:nothing: no such image in this process's memory"),
         ("sample:moon", "sample:moon: there is no such sample (there are: mni152-t1)"),
         (
@@ -157,8 +160,8 @@ def test_the_workflow_itself_is_right(folder: Path) -> None:
         (
             "series.zarr",
             (
-                "<folder>/series.zarr: is a bioformats2raw series of 0 images; write the path of one of them, such as "
-                "<folder>/series.zarr/0"
+                "<folder>/series.zarr: is a bioformats2raw series without an image; copy it again, or convert the "
+                "image again"
             ),
         ),
     ],
@@ -223,8 +226,8 @@ def test_voxel_sizes_in_two_units(folder: Path) -> None:
         ),
         (
             "text.txt",
-            STEP + "kernel file <folder>/text.txt: <folder>/text.txt: none of the formats that are known (lazy, memory,"
-            " nifti, ome_zarr, sample, tiff, zarr) is found there",
+            STEP + "kernel file <folder>/text.txt: <folder>/text.txt: none of the formats that are known "
+            f"({KNOWN}) is found there",
         ),
     ],
 )
@@ -286,8 +289,8 @@ def test_input_by_a_link(folder: Path) -> None:
         ("there.ome.zarr", "error", "exists already; choose another path, or `if_exists: overwrite`"),
         ("plain.zarr", "overwrite", "is a folder that is no Zarr hierarchy, and is never overwritten; " + ANOTHER),
         ("text.txt/x.ome.zarr", "error", f"cannot be made, because <folder>/text.txt is a file; {ANOTHER}"),
-        ("text.txt", "overwrite", "no format writes to such a path; give it one of these: memory:, .ome.zarr, .zarr"),
-        ("out.tif", "error", "no format writes to such a path; give it one of these: memory:, .ome.zarr, .zarr"),
+        ("text.txt", "overwrite", f"no format writes to such a path; give it one of these: {WRITTEN}"),
+        ("out.png", "error", f"no format writes to such a path; give it one of these: {WRITTEN}"),
     ],
 )
 def test_output_that_cannot_be_made(folder: Path, path: str, if_exists: str, message: str) -> None:
@@ -300,12 +303,35 @@ def test_output_that_cannot_be_made(folder: Path, path: str, if_exists: str, mes
     [
         ("chunks: [2, 2]", "13: outputs.second.chunks: ", "chunks (2, 2) have 2 numbers, and the image has 4 axes"),
         ("shards: [2, 2]", "13: outputs.second.shards: ", "shards (2, 2) have 2 numbers, and the image has 4 axes"),
+        (
+            "shards: [1, 2, 2, 2]\n    format: ome-zarr-0.4",
+            "13: outputs.second.shards: ",
+            (
+                "shards (1, 2, 2, 2): this format has none, each chunk is a file of its own; leave `shards` out, or "
+                "write `format: ome-zarr`"
+            ),
+        ),
     ],
 )
 def test_units_of_storage(folder: Path, setting: str, place: str, message: str) -> None:
     """They are told at their own place."""
     told = refused(folder, more=f"  second:\n    path: second.ome.zarr\n    {setting}")
     assert told == f"<yaml>:12:{place}<folder>/second.ome.zarr: {message}"
+
+
+@pytest.mark.parametrize("format_", ["ome-zarr-0.4", "zarr"])
+def test_format_of_an_output_in_memory(folder: Path, format_: str) -> None:
+    """An array in memory has none."""
+    told = refused(folder, more=f"  second:\n    path: memory:second\n    format: {format_}")
+    message = f"memory:second: cannot be written as `format: {format_}`; leave `format` out, or write to a folder"
+    assert told == f"<yaml>:12:13: outputs.second.format: {message}"
+
+
+def test_format_that_is_none(folder: Path) -> None:
+    """All are told."""
+    told = refused(folder, more="  second:\n    path: second.zarr\n    format: zar")
+    message = "must be one of ome-zarr, ome-zarr-0.4, zarr, not 'zar'; did you mean 'zarr'?"
+    assert told == f"<yaml>:12:13: outputs.second.format: {message}"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")

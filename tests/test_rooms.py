@@ -33,7 +33,7 @@ LINES = (
     frozenset(FAMILIES),
     frozenset({"execution", "planning"}),
     frozenset(
-        "cli completion drafting fingerprint ndimage preparation ".split()  # noqa: SIM905
+        "cli completion conversion drafting fingerprint inspection ndimage preparation ".split()  # noqa: SIM905
         + "refusals report resume runner sites volume".split()  # noqa: SIM905
     ),
     # The front door and ``python -m`` open all of it; the conformance suites look at all of it.
@@ -45,10 +45,14 @@ NEIGHBOURLY = (LOWEST, HIGHEST - 1)
 DOORS = {
     "click": ("cli.py",),
     "dask.array": ("execution/overlap.py", "ndimage/", "stores/", "volume.py"),
-    "dask_image": ("report/measurements.py",),
+    "dask_image": ("report/measurements.py", "stores/"),
     "distributed": ("clusters/", "execution/", "sites.py"),
+    "h5py": ("stores/",),
+    "hdf5plugin": ("stores/",),
+    "imageio": ("stores/",),
     "jinja2": ("devices/", "report/"),
     "matplotlib": ("report/figures.py",),
+    "mrcfile": ("stores/",),
     "nibabel": ("stores/",),
     "pyopencl": ("devices/",),
     "rich": ("report/",),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from convolume.arrays import OutputPool
     from convolume.devices._selection import choose_device, list_devices, select_device
     from convolume.errors import ConvolumeError, DeviceError, InputError, RunError
+    from convolume.inspection import inspect
     from convolume.runner import plan, run
     from convolume.volume import Volume, save
 
@@ -29,6 +30,7 @@ __all__ = [
     "RunError",
     "Volume",
     "choose_device",
+    "inspect",
     "list_devices",
     "ndimage",
     "plan",
@@ -46,6 +48,7 @@ _HOMES = {
     "RunError": "errors",
     "Volume": "volume",
     "choose_device": "devices._selection",
+    "inspect": "inspection",
     "list_devices": "devices._selection",
     "plan": "runner",
     "run": "runner",

@@ -1,4 +1,4 @@
-"""The command line: ``run``, ``plan``, ``verify``, ``devices``; what is heavy is imported by the command that needs it.
+"""The command line: a command for each thing to do; what is heavy is imported by the command that needs it.
 
 Exit codes: 0 done, 2 the user's input is wrong, 3 the run failed, 130 interrupted (SIGTERM counts as Ctrl-C).
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from convolume.errors import ConvolumeError, RunError
+from convolume.errors import ConvolumeError, InputError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +33,7 @@ _TRACEBACK_FRAMES = 6
 # Long enough for what dropped an interrupt to be over.
 _AGAIN_S = 0.05
 _VERBOSITY = "convolume.verbosity"
+_TAKEN_ONCE = ("restart", "same_input")
 
 
 def main() -> None:
@@ -114,6 +115,14 @@ _set = click.option(
     help="Override a value of the workflow: outputs.mean.path=out.ome.zarr. May be given several times.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_restart = click.option(
+    "--restart", is_flag=True, help="Delete what an unfinished run left, instead of going on with it."
+)
+_same_input = click.option(
+    "--same-input",
+    is_flag=True,
+    help="Go on though the input's files were changed or copied since, in the same sizes: no voxel changed.",
+)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -124,12 +133,8 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("workflow")
-@click.option("--restart", is_flag=True, help="Delete what an unfinished run left, instead of going on with it.")
-@click.option(
-    "--same-input",
-    is_flag=True,
-    help="Go on though the input's files were changed or copied since, in the same sizes: no voxel changed.",
-)
+@_restart
+@_same_input
 @_config
 @_set
 @_verbose
@@ -138,7 +143,7 @@ def run(workflow: str, config: str | None, overrides: tuple[str, ...], *, restar
     from convolume import runner  # noqa: PLC0415 - heavy
     from convolume.report.terminal import TerminalProgress  # noqa: PLC0415 - heavy
 
-    with _telling_how_to_go_on(workflow, config, overrides), TerminalProgress() as progress:
+    with _telling_how_to_go_on(), TerminalProgress() as progress:
         where = _where(config)
         runner.run(
             workflow, config=where, overrides=overrides, progress=progress, restart=restart, same_input=same_input
@@ -158,6 +163,80 @@ def plan(workflow: str, config: str | None, overrides: tuple[str, ...], *, as_js
 
     planned = runner.plan(workflow, config=_where(config), overrides=overrides)
     show(_as_json(planned.as_dict()) if as_json else plan_text(planned))
+
+
+@commands.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@click.option("--channel", metavar="C", help="The one channel that is taken, by position or name.")
+@click.option("--time", metavar="T", type=click.IntRange(0), help="The one time point that is taken.")
+@click.option("--axes", metavar="zyx", help="Names of IN's axes, where it does not tell.")
+@click.option(
+    "--spacing",
+    metavar="LENGTH",
+    multiple=True,
+    help='IN\'s voxel size, where it does not tell: "0.5 um". Once, or once for each space axis.',
+)
+@click.option("--chunks", metavar="N,N,N", help="Extents of OUT's chunks, in voxels.")
+@click.option("--overwrite", is_flag=True, help="Replace the image at OUT.")
+@_restart
+@_same_input
+@_config
+@_set
+@_verbose
+def convert(
+    source: str,
+    target: str,
+    config: str | None,
+    overrides: tuple[str, ...],
+    *,
+    restart: bool,
+    same_input: bool,
+    **options: Any,
+) -> None:
+    """Copy IN, an image in any format, to OUT, an OME-Zarr with a pyramid: dtype, voxels and voxel size are kept.
+
+    The part to take, and all else that a workflow's input and outputs have, comes by --set: input.region.z=[0,10],
+    input.level=1, outputs.image.dtype=uint8. A conversion that was broken off goes on when it is started again.
+    """
+    from convolume import runner  # noqa: PLC0415 - heavy
+    from convolume.conversion import conversion, in_words_of_convert  # noqa: PLC0415 - only where it is needed
+    from convolume.report.terminal import TerminalProgress  # noqa: PLC0415 - heavy
+
+    options["chunks"] = _extents(options["chunks"])
+    workflow = conversion(source, target, **options)
+    # Nothing is computed: no device needs to be found.
+    where = {"device": "numpy"} if config is None else config
+    try:
+        with _telling_how_to_go_on(), TerminalProgress() as progress:
+            runner.run(
+                workflow, config=where, overrides=overrides, progress=progress, restart=restart, same_input=same_input
+            )
+    except InputError as error:
+        raise InputError(in_words_of_convert(str(error))) from error
+
+
+def _extents(written: str | None) -> tuple[int, ...] | None:
+    if written is None:
+        return None
+    extents = [text.strip() for text in written.split(",")]
+    if not all(text.isdecimal() and int(text) for text in extents):
+        message = f"{written!r} does not tell extents; write a number for each axis, such as 64,64,64"
+        raise click.BadParameter(message, param_hint="--chunks")
+    return tuple(map(int, extents))
+
+
+@commands.command()
+@click.argument("path")
+@_json
+@_verbose
+def info(path: str, *, as_json: bool) -> None:
+    """Print what the image at PATH is: axes, voxel size, levels, storage, and who wrote it; no voxel is read."""
+    from convolume.inspection import inspect  # noqa: PLC0415 - heavy
+    from convolume.report.terminal import image_text, show  # noqa: PLC0415 - heavy
+
+    report = inspect(path)
+    show(_as_json(report.as_dict()) if as_json else image_text(report))
 
 
 @commands.command()
@@ -225,15 +304,27 @@ def _tune(*, as_json: bool) -> None:
 
 
 @contextmanager
-def _telling_how_to_go_on(workflow: str, config: str | None, overrides: tuple[str, ...]) -> Iterator[None]:
+def _telling_how_to_go_on() -> Iterator[None]:
     """Add to the error of a run the command that goes on with it."""
     try:
         yield
     except RunError as error:
-        words = ["convolume", "run", workflow, *(("--config", config) if config else ())]
-        words += [word for override in overrides for word in ("--set", override)]
-        message = f"{error}\nwhen the cause is mended, go on with: {shlex.join(words)}"
+        message = f"{error}\nwhen the cause is mended, go on with: {shlex.join(_same_command())}"
         raise RunError(message) from error
+
+
+def _same_command() -> list[str]:
+    """Return the words of this command as it was given, without the ways out that are taken once."""
+    context = click.get_current_context()
+    words = ["convolume", context.info_name or ""]
+    for parameter in context.command.params:
+        value: Any = context.params.get(parameter.name or "")
+        if isinstance(parameter, click.Argument):
+            words.append(value)
+        elif not (value is None or value is False or value == () or parameter.name in _TAKEN_ONCE):
+            for each in value if isinstance(parameter, click.Option) and parameter.multiple else [value]:
+                words += [parameter.opts[-1]] if each is True else [parameter.opts[-1], str(each)]
+    return words
 
 
 def _where(config: str | None) -> str | Mapping[str, Any]:

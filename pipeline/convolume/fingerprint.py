@@ -30,9 +30,10 @@ def fingerprint(prepared: Prepared) -> dict[str, Any]:
     workflow, plan, job = prepared.document.model, prepared.plan, prepared.job
     outputs = {}
     for target, planned, sink in zip(job.blocks.targets, plan.outputs, job.sinks, strict=True):
-        steps = workflow.outputs[target.name].steps
+        spec = workflow.outputs[target.name]
         outputs[target.name] = {
-            "steps": [{step.name: step.filter.model_dump()} for step in steps],
+            "format": spec.format,
+            "steps": [{step.name: step.filter.model_dump()} for step in spec.steps],
             "overflow": target.overflow,
             "operation": blake2b(repr(target.operation).encode(), digest_size=16).hexdigest(),
             "dtype": target.dtype,

@@ -63,7 +63,7 @@ def cast_result(values: Array, dtype: npt.DTypeLike, overflow: Overflow = "satur
     Parameters
     ----------
     values : numpy.ndarray
-        Floating-point results of any shape.
+        Floating-point results of any shape, or the voxels of a copy in whichever dtype they have.
     dtype : dtype
         Dtype of the output; floats are cast plainly.
     overflow : {'saturate', 'error'}
@@ -94,6 +94,9 @@ def cast_result(values: Array, dtype: npt.DTypeLike, overflow: Overflow = "satur
 def _round_into(out: Array, values: Array, overflow: Overflow) -> None:
     """Round and saturate a part of an array that stays in the processor's cache."""
     limits = np.iinfo(out.dtype)
+    if values.dtype.kind in "iu":
+        _limit_into(out, values, limits, overflow)
+        return
     rounded = np.rint(values)
     # The first value above the limit is a power of two, which floats hold where they cannot hold the limit.
     lowest, above = float(limits.min), float(limits.max) + 1.0
@@ -103,11 +106,24 @@ def _round_into(out: Array, values: Array, overflow: Overflow) -> None:
             return
     too_low, too_high = rounded < lowest, rounded >= above
     outside = too_low | too_high | np.isnan(rounded)
-    if overflow == "error" and outside.any():
-        message = f"the value {values[outside].flat[0]} does not fit into {out.dtype} ({limits.min} to {limits.max})"
-        raise OverflowError(message)
+    _check_fits(values, outside, limits, overflow)
     out[...] = np.where(outside, 0, rounded)
     out[too_low], out[too_high] = limits.min, limits.max
+
+
+def _limit_into(out: Array, values: Array, limits: np.iinfo[Any], overflow: Overflow) -> None:
+    """Saturate integers without a float on the way, which would not hold those above 2**53."""
+    of_values = np.iinfo(values.dtype)
+    lowest, highest = max(limits.min, of_values.min), min(limits.max, of_values.max)
+    if overflow == "error":
+        _check_fits(values, (values < lowest) | (values > highest), limits, overflow)
+    out[...] = np.clip(values, lowest, highest)
+
+
+def _check_fits(values: Array, outside: Array, limits: np.iinfo[Any], overflow: Overflow) -> None:
+    if overflow == "error" and outside.any():
+        message = f"the value {values[outside].flat[0]} does not fit into {limits.dtype} ({limits.min} to {limits.max})"
+        raise OverflowError(message)
 
 
 def _parts(shape: tuple[int, ...]) -> Iterator[tuple[slice | EllipsisType, ...]]:

@@ -126,6 +126,7 @@ def source_options(workflow: Workflow) -> stores.SourceOptions:
         spacing=tuple(length.value for length in lengths) or None,
         unit=_common_unit(lengths),
         missing=spec.missing,
+        dataset=spec.dataset,
     )
 
 
@@ -166,7 +167,8 @@ def _open_source(document: Document[Workflow]) -> Source:
     try:
         return open_it(options)
     except InputError as error:
-        key = blamed_key(("missing", "channel", "time", "region", "level", "spacing", "axes"), options, open_it)
+        keys = ("dataset", "missing", "channel", "time", "region", "level", "spacing", "axes")
+        key = blamed_key(keys, options, open_it)
         raise document.mistake(("input", key), str(error)) from None
 
 
@@ -214,12 +216,14 @@ def _sink(
             raise InputError(message)
     image = source.info.with_(dtype=target.dtype, chunks=None, shards=None, notes=())
     if_exists = chosen.if_exists.get(target.name, spec.if_exists)
-    options = stores.SinkOptions(spec.chunks, spec.shards, pyramid=spec.pyramid, if_exists=if_exists, block=block)
+    options = stores.SinkOptions(
+        spec.chunks, spec.shards, pyramid=spec.pyramid, if_exists=if_exists, block=block, format=spec.format
+    )
     create_it = partial(stores.create_sink, spec.path, image)
     try:
         sink = create_it(options)
     except InputError as error:
-        place = ("outputs", target.name, blamed_key(("shards", "chunks"), options, create_it))
+        place = ("outputs", target.name, blamed_key(("shards", "chunks", "format"), options, create_it))
         raise document.mistake(place, str(error)) from None
     with document.at("outputs", target.name, "path"):
         sink.io_threads = source.io_threads

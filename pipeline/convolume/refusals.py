@@ -69,7 +69,7 @@ def check_disk(document: Document[Workflow], sinks: tuple[Sink, ...], chosen: Ch
     needed = 0
     for name, sink in zip(document.model.outputs, sinks, strict=True):
         if sink.crosses_processes and chosen.if_exists.get(name) != "resume":
-            needed += sink.size_bytes
+            needed += sink.disk_bytes
             with document.at("outputs", name, "path"):
                 stores.check_disk_space(sink.path, needed)
 

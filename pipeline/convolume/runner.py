@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from convolume.completion import draw_figures, finish_outputs, measurements, output_records, versions
 from convolume.devices._selection import alike_devices
 from convolume.errors import RunError
-from convolume.execution.inspection import check_input_seen, check_outputs_seen
 from convolume.execution.neighbours import Share, announced, neighbours_note
 from convolume.execution.pyramid import Pyramid, drive_pyramids, pyramid_block_count
+from convolume.execution.standing import check_input_seen, check_outputs_seen
 from convolume.execution.verify import Verdict
 from convolume.execution.verify import verify as verify_blocks
 from convolume.execution.windows import drive_windows

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from convolume.clusters import Cluster, ClusterSettings
 from convolume.devices._selection import alike_devices, choose_device, worker_environments
-from convolume.execution.inspection import inspected
+from convolume.execution.standing import inspected
 from convolume.layouts import THREADS_VARIABLE
 from convolume.planning.config import Config
 from convolume.planning.plan import Resources

@@ -79,7 +79,7 @@ class Volume:
             How dense kernels are weighed, for filters that do not say.
         **selection
             What a workflow's ``input:`` takes: `level`, `channel`, `time`, `region` (``{"z": (10, 60)}``),
-            `axes` (``"zyx"``), `spacing` (``"0.5 um"``).
+            `axes` (``"zyx"``), `spacing` (``"0.5 um"``), `dataset` (``"/volumes/raw"``, of HDF5).
 
         Raises
         ------
@@ -220,14 +220,14 @@ class Volume:
             memory.drop(name)
 
     def save(self, path: str, **options: Any) -> RunRecord:
-        """Write the result as an OME-Zarr and return the run's record.
+        """Write the result, as an OME-Zarr where no other `format` is named, and return the run's record.
 
         Parameters
         ----------
         path : str
             Where it is written.
         **options
-            What a workflow's output takes: `dtype`, `overflow`, `pyramid`, `chunks`, `shards`, `if_exists`.
+            What a workflow's output takes: `format`, `dtype`, `overflow`, `pyramid`, `chunks`, `shards`, `if_exists`.
         """
         return run(self._workflow(str(path), options), config=_config_for(self.image))
 

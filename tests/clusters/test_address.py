@@ -389,7 +389,7 @@ def test_a_worker_that_sees_other_files(standing: Standing, tmp_path: Path, monk
     standing.start_worker("--no-nanny", folder=theirs)
     (there,) = standing.workers()
     monkeypatch.chdir(mine)
-    monkeypatch.setattr("convolume.execution.inspection._PATIENCE_S", 0.5)
+    monkeypatch.setattr("convolume.execution.standing._PATIENCE_S", 0.5)
     shared = "input and outputs must lie where every worker finds them under the same path, as on a shared file system"
     own = "/proc/self/cwd"
     words = refusal(standing.config(), workflow(own))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import convolume
+from convolume.boundary import BoundaryMode
 from convolume.devices import Device
 from convolume.devices._selection import choose_device, open_device
 from convolume.execution import task
@@ -19,8 +20,9 @@ from convolume.execution.evaluate import Patch, Work, evaluate
 from convolume.execution.in_memory import whole_runs
 from convolume.execution.staged import evaluate_each
 from convolume.numerics import Precision
-from convolume.operations import Combine, Operation, Sequence, merge_axes, reach_of
+from convolume.operations import Combine, Correlate, Operation, Sequence, merge_axes, reach_of
 from convolume.stages import SOURCE, Stages
+from convolume.stencil import Stencil
 from convolume.stores import memory
 from convolume.testing.strategies import images, operations, regions, shapes
 
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
-
-    from convolume.stencil import Stencil
 
 STRATEGIES = ("windows", "overlap", "in_memory")
 IMAGE = np.random.default_rng(0).random((30, 20, 22), dtype=np.float32)
@@ -108,6 +108,25 @@ def _work(device: Device, shape: tuple[int, ...]) -> Work:
     return Work(device, Precision.SINGLE, np.dtype(np.float32), shape)
 
 
+class Holding(Counting):
+    """A device that takes what it holds through its own memory, where there are no integers of 64 bits."""
+
+    def hold(self, voxels: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """Return other voxels than those that were given."""
+        return voxels.astype(dtype).astype(voxels.dtype)
+
+
+def test_copies_never_meet_the_device() -> None:
+    """Alone and beside filters, voxels stay what they are: no float on the way holds these."""
+    image = np.array([[2**53 + 1, -(2**62) - 1, 7]])
+    runs, box = whole_runs(image.shape), Sequence((BOX,))
+    for family in ([Sequence()], [box, Sequence()], [Sequence(), box, Sequence()]):
+        results = list(evaluate_each(_work(Holding(), image.shape), family, Patch(image, runs), runs))
+        for operation, result in zip(family, results, strict=True):
+            assert operation == box or result.tolist() == image.tolist()
+
+
+BOX = Correlate(Stencil.correlate([[1.0]]), (BoundaryMode.NEAREST,) * 2)
 GAUSSIAN = {"gaussian": {"sigma": 1.0}}
 OUTPUTS: dict[str, list[Any]] = {
     "smooth": [GAUSSIAN],

@@ -156,7 +156,7 @@ def test_all_mistakes_at_once_in_order(tmp_path: Path) -> None:
         f"{file}:1:1: input.path: is missing",
         (
             f"{file}:2:3: input.pth: this key is not known; did you mean 'path'? "
-            "(there are: path, level, channel, time, region, axes, spacing, missing)"
+            "(there are: path, level, channel, time, region, axes, spacing, dataset, missing)"
         ),
         f"{file}:3:7: mode: must be one of {modes}, not 'reflct'; did you mean 'reflect'?",
         (

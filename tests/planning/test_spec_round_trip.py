@@ -71,6 +71,7 @@ inputs = st.builds(
 outputs = st.builds(
     OutputSpec,
     path=paths,
+    format=st.sampled_from(["ome-zarr", "ome-zarr-0.4", "zarr"]),
     steps=st.lists(steps(), max_size=3).map(tuple),
     dtype=st.sampled_from([None, *DTYPES]),
     overflow=st.sampled_from(["saturate", "error"]),

@@ -28,6 +28,12 @@ def section(text: str, label: str) -> str:
     return " ".join(" ".join(lines[first:last]).split()).removeprefix(label).strip()
 
 
+def test_a_plan_of_copies_speaks_of_no_sums(plan: Plan) -> None:
+    """Nothing is computed."""
+    copies = replace(plan, outputs=tuple(output for output in plan.outputs if not output.steps))
+    assert section(plan_text(copies), "numbers") == "no sums: voxels are copied"
+
+
 def test_a_plan_tells_all_that_a_run_would_do(plan: Plan) -> None:
     """Paragraph by paragraph."""
     text = plan_text(plan)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import zarr
 from convolume.errors import InputError, RunError
 from convolume.image import Axis, Channel, ImageInfo, default_axes
 from convolume.regions import BlockGrid, Region
-from convolume.stores import SinkOptions, Source, SourceOptions, create_sink, open_source
+from convolume.stores import Format, SinkOptions, Source, SourceOptions, create_sink, open_source
 from convolume.testing.stores import image_info, random_array
 
 if TYPE_CHECKING:
@@ -126,6 +127,43 @@ def test_others_read_what_is_written(tmp_path: Path, shards: tuple[int, ...] | N
     assert group.attrs["convolume"]["versions"] == {"convolume": "0"}
 
 
+def test_version_4_is_written(tmp_path: Path) -> None:
+    """Zarr v2 groups and arrays with nested chunks; a validator finds nothing, and all that 0.5 has is there."""
+    array = random_array((2, 5, 300, 160), "uint16")
+    channels = (Channel("DAPI", "0000FF"), Channel("GFP", "00FF00"))
+    options = SinkOptions(chunks=(1, 4, 64, 64), format="ome-zarr-0.4")
+    path = Path(_write(tmp_path / "old.ome.zarr", array, options, channels=channels))
+    newer = _write(tmp_path / "new.ome.zarr", array, replace(options, format="ome-zarr"), channels=channels)
+    yaozarrs.validate_zarr_store(str(path))
+    group = zarr.open_group(path, mode="r", zarr_format=2)
+    np.testing.assert_array_equal(np.asarray(group["0"]), array)
+    assert (group["0"].metadata.dimension_separator, group["0"].fill_value) == ("/", 0)
+    assert group["0"].attrs["_ARRAY_DIMENSIONS"] == ["c", "z", "y", "x"]
+    assert (path / "0" / "1" / "1" / "4" / "2").is_file()
+    ome = zarr.open_group(newer, mode="r").attrs["ome"]
+    (image,) = ome["multiscales"]
+    written = dict(group.attrs)
+    assert written.pop("multiscales") == [{**image, "version": "0.4", "name": "old"}]
+    assert written.pop("omero") == ome["omero"]
+    assert written == {"convolume": {"finished": True, "versions": {"convolume": "0"}}}
+    first, second = open_source(str(path), SourceOptions(level=1)), open_source(newer, SourceOptions(level=1))
+    assert first.info == second.info
+
+
+def test_version_4_has_no_shards(tmp_path: Path) -> None:
+    """They are refused where they are named, and else there are none, however many chunks there are."""
+    options = SinkOptions(format="ome-zarr-0.4")
+    path, large = str(tmp_path / "old.zarr"), ImageInfo((5000, 5000, 5000), "uint8", default_axes(3))
+    assert create_sink(path, large, SinkOptions()).write_unit == (256, 256, 256)
+    assert create_sink(path, large, options).write_unit == (128, 128, 128)
+    message = (
+        r"old\.zarr: shards \(128, 128, 128\): this format has none, each chunk is a file of its own; leave `shards` "
+        "out, or write `format: ome-zarr`"
+    )
+    with pytest.raises(InputError, match=message):
+        create_sink(path, large, replace(options, shards=(128, 128, 128)))
+
+
 @pytest.mark.filterwarnings("default::DeprecationWarning")
 def test_ome_zarr_opens_what_is_written(tmp_path: Path) -> None:
     """The reference library sees the same axes, voxel sizes and places."""
@@ -144,9 +182,10 @@ def test_ome_zarr_opens_what_is_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(node.data[0]), array)
 
 
-def test_unfinished_does_not_open_elsewhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_", ["ome-zarr", "ome-zarr-0.4"])
+def test_unfinished_does_not_open_elsewhere(tmp_path: Path, format_: Format) -> None:
     """Arrays without the group's metadata are no image to a validator."""
-    sink = create_sink(str(tmp_path / "new.zarr"), image_info(np.zeros((4, 5), "uint8")))
+    sink = create_sink(str(tmp_path / "new.zarr"), image_info(np.zeros((4, 5), "uint8")), SinkOptions(format=format_))
     sink.create()
     with pytest.raises(ValueError, match="Is this an OME-Zarr group"):
         yaozarrs.validate_zarr_store(str(tmp_path / "new.zarr"))
@@ -171,9 +210,10 @@ def test_any_flipped_bit_is_noticed(tmp_path: Path, shards: tuple[int, ...] | No
     np.testing.assert_array_equal(_whole(open_source(path)), array)
 
 
-def test_negative_zero_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_", get_args(Format))
+def test_negative_zero_is_kept(tmp_path: Path, format_: Format) -> None:
     """A chunk of -0.0 is no empty chunk."""
-    path = _write(tmp_path / "new.zarr", np.full((4, 4), -0.0, "float32"))
+    path = _write(tmp_path / "new.zarr", np.full((4, 4), -0.0, "float32"), SinkOptions(format=format_))
     assert np.signbit(_whole(open_source(path))).all()
 
 
@@ -222,7 +262,12 @@ def test_misaligned_writer_is_refused(tmp_path: Path) -> None:
     [
         ({"ome": {"plate": {"wells": [{"path": "B/2"}]}}}, (), "is a plate of 1 wells.* such as .*/B/2/0"),
         ({"ome": {"well": {"images": [{"path": "3"}]}}}, (), "is a well of 1 fields.* such as .*/3"),
-        ({"ome": {"bioformats2raw.layout": 3}}, ("0", "1", "OME"), "bioformats2raw series of 2 images.* such as .*/0"),
+        (
+            {"ome": {"bioformats2raw.layout": 3}},
+            ("0", "1", "OME"),
+            "bioformats2raw series of 2 images; write the path of one of them: .*/0, .*/1$",
+        ),
+        ({"ome": {"bioformats2raw.layout": 3}}, ("OME",), "bioformats2raw series without an image; copy it again"),
         ({"ome": {"labels": ["nuclei"]}}, (), r"group of labels \(nuclei\).* such as .*/nuclei"),
         ({}, ("a",), "without an image .* it holds a: write the path of one, such as .*/a"),
         ({}, (), "without an image .* empty"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.codecs import BytesCodec, GzipCodec, ShardingCodec, TransposeCodec, ZstdCodec
 
 from convolume.errors import InputError, RunError
 from convolume.regions import Region
@@ -46,6 +49,93 @@ def test_sharded_and_named(tmp_path: Path) -> None:
     assert (source.info.chunks, source.info.shards) == ((1, 2, 2), (1, 4, 4))
     assert [axis.kind for axis in source.info.axes] == ["time", "space", "space"]
     assert source.info.space_spacing_um == (0.5, 0.25)
+
+
+CODECS_2: dict[str, dict[str, Any]] = {
+    "blosc": {"compressors": numcodecs.Blosc("lz4", shuffle=2)},
+    "zstd": {"compressors": numcodecs.Zstd(5)},
+    "gzip": {"compressors": numcodecs.GZip(5)},
+    "zlib": {"compressors": numcodecs.Zlib(5)},
+    "bz2": {"compressors": numcodecs.BZ2(5)},
+    "lzma": {"compressors": numcodecs.LZMA()},
+    "none": {"compressors": None},
+    "delta": {"filters": [numcodecs.Delta("u2"), numcodecs.Shuffle(2)]},
+    "checksum": {"filters": [numcodecs.Fletcher32()]},
+}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("separator", [".", "/"])
+@pytest.mark.parametrize("codec", CODECS_2)
+def test_version_2(tmp_path: Path, codec: str, separator: str, order: Any) -> None:
+    """Every codec that writers use, in both orders of voxels in a chunk and both names of a file, with ragged ends."""
+    array = random_array((5, 6, 7), "uint16")
+    key: Any = {"name": "v2", "separator": separator}
+    how = {"zarr_format": 2, "order": order, "chunk_key_encoding": key, "chunks": (2, 3, 4), **CODECS_2[codec]}
+    path = _write(tmp_path / "plain.zarr", array, **how)
+    assert Path(path, f"2{separator}1{separator}1").is_file()
+    check_source(open_source(path, SourceOptions(missing="error")), array)
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">f4", ">u8", ">f8"])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_other_byte_orders(tmp_path: Path, dtype: str, filtered: bool) -> None:  # noqa: FBT001 - the case
+    """Voxels come in the machine's, whoever decodes them."""
+    array = random_array((5, 6), np.dtype(dtype).name)
+    filters = [numcodecs.Shuffle(2)] if filtered else None
+    path = _write(tmp_path / "plain.zarr", array.astype(dtype), zarr_format=2, filters=filters)
+    check_source(open_source(path), array)
+
+
+CODECS_3: dict[str, dict[str, Any]] = {
+    "big": {"serializer": BytesCodec(endian="big")},
+    "gzip": {"compressors": GzipCodec()},
+    "zstd with checksum": {"compressors": ZstdCodec(checksum=True)},
+    "turned": {"filters": [TransposeCodec(order=(2, 0, 1))]},
+    "sharded": {"shards": (4, 6, 8)},
+    "sharded and turned": {"shards": (4, 6, 8), "filters": [TransposeCodec(order=(2, 0, 1))]},
+    "sharded, big": {"shards": (4, 6, 8), "serializer": BytesCodec(endian="big"), "compressors": GzipCodec()},
+}
+
+
+@pytest.mark.parametrize("codec", CODECS_3)
+def test_version_3(tmp_path: Path, codec: str) -> None:
+    """Zarr's own codecs, inside of shards and without."""
+    array = random_array((5, 6, 7), "uint16")
+    path = _write(tmp_path / "plain.zarr", array, chunks=(2, 3, 4), **CODECS_3[codec])
+    check_source(open_source(path), array)
+
+
+def test_index_at_the_start_of_shards(tmp_path: Path) -> None:
+    """As some writers do."""
+    array = random_array((5, 6, 7), "uint16")
+    sharding = ShardingCodec(chunk_shape=(2, 3, 4), index_location="start")
+    path = _write(tmp_path / "plain.zarr", array, chunks=(4, 6, 8), serializer=sharding, compressors=None)
+    source = open_source(path)
+    assert (source.info.chunks, source.info.shards) == ((2, 3, 4), (4, 6, 8))
+    check_source(source, array)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("group", [True, False])
+def test_codecs_that_nobody_knows(tmp_path: Path, zarr_format: int, group: bool) -> None:  # noqa: FBT001 - the case
+    """They are named when the image is opened, before a run begins."""
+    path = Path(_write(tmp_path / "image" / "0", np.zeros((4, 4), "uint8"), zarr_format=zarr_format))
+    file = path / (".zarray" if zarr_format == 2 else "zarr.json")
+    document = json.loads(file.read_text())
+    if zarr_format == 2:
+        document["compressor"] = {"id": "wavelets"}
+    else:
+        document["codecs"][1] = {"name": "wavelets"}
+    file.write_text(json.dumps(document))
+    if group:
+        image = {"axes": list("yx"), "datasets": [{"path": "0"}]}
+        (tmp_path / "image" / ".zattrs").write_text(json.dumps({"multiscales": [image]}))
+    message = (
+        r"image/0: cannot be opened \(codecs: .*wavelets\)\. .* Store the image with other codecs, such as blosc, or "
+    )
+    with pytest.raises(InputError, match=message):
+        open_source(str(tmp_path / "image" if group else path))
 
 
 def test_other_names_are_said(tmp_path: Path) -> None:

@@ -41,11 +41,12 @@ def evaluate_each(
     Notes
     -----
     Values that several operations use are held, on the union of what they need, until the last has used them. A result
-    may be a view of the patch, or of another result.
+    may be a view of the patch, or of another result. What is only copied never meets the device: its voxels stay what
+    they are, those that no device can hold too.
     """
     stages = Stages.of(operations)
     needs = stages.needs(wanted, work.image_shape)
-    values = {SOURCE: work.held(patch)}
+    values = {SOURCE: work.held(patch)} if stages.stages else {}
     done = 0
     for taken, result in enumerate(stages.results, start=1):
         while done <= result:
@@ -53,7 +54,7 @@ def evaluate_each(
             done += 1
             used = stages.users_after(done, taken - 1)
             values = {number: value for number, value in values.items() if number in used}
-        yield fetched(_part(work, values[result], wanted))
+        yield fetched(_part(work, patch if result == SOURCE else values[result], wanted))
 
 
 def _value(work: Work, stage: Stage | Join, values: dict[int, Patch], wanted: tuple[Runs, ...]) -> Voxels:

@@ -72,8 +72,9 @@ def verify(path: str, cluster: Cluster) -> Verdict:
     InputError
         There is no output, or it has no marks.
     """
-    written, folder = stores.open_written(path), stores.journal_folder(path)
+    folder = stores.journal_folder(path)
     file = None if folder is None else RunFile.read(folder)
+    written = stores.open_written(path, tuple(zip(file.shapes, file.units, strict=True)) if file else ())
     if folder is None or file is None:
         message = f"{path}: has no marks to be compared with; a run leaves them in {folder}, which stays beside it"
         raise InputError(message)

@@ -75,6 +75,13 @@ def _axes(axes: str) -> str:
     return axes
 
 
+def _dataset(name: str) -> str:
+    if not name.strip("/ ") or "\0" in name:
+        message = f"{name!r} names no dataset: write its path in the file, such as '/volumes/raw'"
+        raise InputError(message)
+    return name
+
+
 def _channel(written: int | str | None) -> int | str | None:
     is_position = isinstance(written, int) and not isinstance(written, bool) and written >= 0
     if written is None or is_position or (isinstance(written, str) and written):
@@ -141,6 +148,8 @@ class InputSpec(Part):
     """Names of the axes, such as ``zyx``, for formats that do not tell."""
     spacing: Spacing | None = None
     """Voxel size, one length for all space axes or one an axis, for formats that do not tell."""
+    dataset: Annotated[StrictStr, AfterValidator(_dataset)] | None = None
+    """The one array that is read of an HDF5 file, by its path in the file; the only image where none is named."""
     missing: Literal["error", "fill"] = "error"
     """What a file of voxels that is not there means, for Zarr: a fault, or voxels of the fill value."""
 
@@ -195,10 +204,12 @@ class OutputSpec(Part):
 
     path: PathText
     """Where the result is written."""
+    format: Literal["ome-zarr", "ome-zarr-0.4", "zarr"] = "ome-zarr"
+    """OME-Zarr 0.5, OME-Zarr 0.4 for older readers, or a plain Zarr array."""
     steps: tuple[Step, ...] = ()
     """The filters, in the order in which they are done."""
     dtype: Annotated[StrictStr, AfterValidator(_dtype)] | None = None
-    """Dtype of the voxels; floats keep theirs and integers give float32 where none is named."""
+    """Dtype of the voxels; where none is named floats and copies keep theirs, and filtered integers give float32."""
     overflow: Literal["saturate", "error"] = "saturate"
     """What happens to values that an integer dtype cannot hold."""
     pyramid: StrictBool = True

@@ -8,6 +8,7 @@ from math import prod
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
+from convolume.report.images import image_text
 from convolume.report.texts import devices_text, plan_text, summary, tuning_text
 from convolume.report.wording import clock_text, counted, large, printable, shape_text
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from convolume.planning.plan import Plan
     from convolume.records import RunRecord
 
-__all__ = ["TerminalProgress", "devices_text", "plan_text", "show", "summary", "tuning_text"]
+__all__ = ["TerminalProgress", "devices_text", "image_text", "plan_text", "show", "summary", "tuning_text"]
 
 # Lines of a phase in a pipe: one every tenth, and every twentieth where tenths take long.
 _QUICKEST_LINE_S, _SLOW_LINE_S = 1.0, 30.0

@@ -7,9 +7,11 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from convolume.report.wording import (
+    NARROWEST,
     WIDTH,
     bytes_text,
     counted,
+    document,
     halo_text,
     labelled,
     large,
@@ -26,13 +28,9 @@ if TYPE_CHECKING:
     from convolume.planning.method import MethodChoice
     from convolume.planning.plan import Plan, PlannedOutput, SharedSteps
     from convolume.records import DeviceInfo, Forecast, Measurement, OutputRecord, RunRecord, VariantRecord
+    from convolume.report.wording import Rows
 
 __all__ = ["devices_text", "plan_text", "summary", "tuning_text"]
-
-# Columns of labels are as wide as the longest of them, within these.
-_NARROWEST, _WIDEST = 9, 18
-
-Rows = list[tuple[str, list[str]]]
 
 
 def plan_text(plan: Plan, width: int = WIDTH) -> str:
@@ -54,13 +52,13 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
         ("writes", [f"{bytes_text(plan.bytes_written)} before compression, pyramids included"]),
         ("memory", _memory_lines(plan)),
         ("time", _time_lines(plan)),
-        ("numbers", [f"{plan.precision} precision: sums are kept in {plan.working_dtype}"]),
+        ("numbers", [_numbers_line(plan)]),
         ("cluster", [_cluster_line(plan)]),
         ("device", [_device_line(plan.device), f"because: {plan.device_reason}"]),
     ]
     outputs: Rows = [(output.name, _planned_lines(output, plan.axes)) for output in plan.outputs]
     heading = f"plan of {plan.workflow}; nothing is written yet" if plan.workflow else "plan; nothing is written yet"
-    return _document(heading, rows, outputs, plan.notes, width)
+    return document(heading, rows, outputs, plan.notes, width)
 
 
 def summary(record: RunRecord, width: int = WIDTH) -> str:
@@ -84,7 +82,7 @@ def summary(record: RunRecord, width: int = WIDTH) -> str:
         *([("measured", list(map(_measured_line, record.measurements)))] if record.measurements else []),
     ]
     heading = f"done: {record.workflow}" if record.workflow else "done"
-    return _document(heading, rows, facts, record.notes, width)
+    return document(heading, rows, facts, record.notes, width)
 
 
 def devices_text(devices: Sequence[DeviceInfo], choice: DeviceChoice | None, width: int = WIDTH) -> str:
@@ -111,7 +109,7 @@ def devices_text(devices: Sequence[DeviceInfo], choice: DeviceChoice | None, wid
         lines += labelled(start, [row[-1]], len(start) + 2, max(width, len(start) + 30))
     if choice:
         reasons = [choice.reason, *(f"not {name}: {why}" for name, why in choice.rejected)]
-        lines += ["", *labelled("taken", [choice.info.name, *reasons], _NARROWEST, width)]
+        lines += ["", *labelled("taken", [choice.info.name, *reasons], NARROWEST, width)]
     return "\n".join(lines)
 
 
@@ -137,20 +135,14 @@ def tuning_text(device: DeviceInfo, records: Sequence[VariantRecord]) -> str:
     return "\n".join(lines)
 
 
-def _document(heading: str, first: Rows, second: Rows, notes: Iterable[str], width: int) -> str:
-    longest = max((len(label) for label, _ in [*first, *second]), default=0)
-    indent = min(max(longest + 2, _NARROWEST), _WIDEST)
-    noted: Rows = [("note", [note]) for note in notes]
-    lines = [printable(heading)]
-    for block in filter(None, (first, second, noted)):
-        lines.append("")
-        for label, paragraphs in block:
-            lines += labelled(label, paragraphs, indent, width)
-    return "\n".join(lines)
-
-
 def _input_line(plan: Plan) -> str:
     return f"{shape_text(plan.input_shape)} voxels ({', '.join(plan.axes)}), {plan.input_dtype}"
+
+
+def _numbers_line(plan: Plan) -> str:
+    if not any(output.steps for output in plan.outputs):
+        return "no sums: voxels are copied"
+    return f"{plan.precision} precision: sums are kept in {plan.working_dtype}"
 
 
 def _blocks_line(plan: Plan) -> str:

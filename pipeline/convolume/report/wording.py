@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from convolume.regions import Halo
 
 __all__ = [
+    "NARROWEST",
     "WIDTH",
+    "Rows",
     "bytes_text",
     "clock_text",
     "counted",
+    "document",
     "halo_text",
     "labelled",
     "large",
@@ -24,6 +27,10 @@ __all__ = [
 ]
 
 WIDTH = 80
+# Columns of labels are as wide as the longest of them, within these.
+NARROWEST, _WIDEST = 9, 18
+
+Rows = list[tuple[str, list[str]]]
 
 _THOUSAND = 1000
 _KIBI = 1024
@@ -142,6 +149,29 @@ def labelled(label: str, paragraphs: Iterable[str], indent: int, width: int = WI
     if len(labels[0]) > indent - 2:
         texts = ["", *texts]
     return [f"{head:{indent}}{text}".rstrip() for head, text in zip(labels, texts, strict=False)]
+
+
+def document(heading: str, first: Rows, second: Rows, notes: Iterable[str], width: int = WIDTH) -> str:
+    """Return a heading and two blocks of labelled rows, then notes, with all labels in one column.
+
+    Examples
+    --------
+    >>> print(document("done", [("device", ["NumPy"])], [], ["in a hurry"]))
+    done
+    <BLANKLINE>
+    device   NumPy
+    <BLANKLINE>
+    note     in a hurry
+    """
+    longest = max((len(label) for label, _ in [*first, *second]), default=0)
+    indent = min(max(longest + 2, NARROWEST), _WIDEST)
+    noted: Rows = [("note", [note]) for note in notes]
+    lines = [printable(heading)]
+    for block in filter(None, (first, second, noted)):
+        lines.append("")
+        for label, paragraphs in block:
+            lines += labelled(label, paragraphs, indent, width)
+    return "\n".join(lines)
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -4,12 +4,15 @@ A member module offers any of
 
 - ``recognises(path: str) -> bool``: cheap, opens as little as it can, never raises for foreign files;
 - ``PRECEDENCE: int``: formats with a lower number are asked first;
+- ``HOLDS_DATASETS: bool``: whether ``options.dataset`` means anything to it; without it, the option is refused;
 - ``open_source(path: str, options: SourceOptions) -> Source``: the whole image of ``options.level``; channel, time
   point and region are selected here, for all formats alike;
 - ``create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink``, and ``SUFFIXES``: endings
-  (or, for names such as ``memory:result``, beginnings) of output paths that this format writes;
-- ``journal_folder(path: str) -> str`` and ``open_written(path: str) -> Written``: where the marks of an output's blocks
-  stand, and what a run wrote, or began to write, to be verified by them.
+  (or, for names such as ``memory:result``, beginnings) of output paths that this format writes; ``FORMATS``, where it
+  does so for some values of ``options.format`` only;
+- ``journal_folder(path: str) -> str`` and ``open_written(path: str, layouts) -> Written``: where the marks of an
+  output's blocks stand, and what a run wrote, or began to write, to be verified by them; and
+  ``has_begun(path: str) -> bool`` where nothing stands at an output's path before it is finished.
 """
 
 from __future__ import annotations
@@ -17,15 +20,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from convolume.errors import InputError
 from convolume.regions import Region
 from convolume.registry import load_member, member_names
 from convolume.stores._identity import Identity
 from convolume.stores._interfaces import (
     DEFAULT_CACHE_BYTES,
+    Format,
     IfExists,
+    Layout,
     Sink,
     SinkOptions,
     Source,
@@ -35,8 +38,10 @@ from convolume.stores._interfaces import (
 from convolume.stores._paths import check_creatable, check_disk_space, same_or_nested
 from convolume.stores._probe import probe_storage
 from convolume.stores._selection import select
+from convolume.stores.npy import read_npy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
 
     import numpy.typing as npt
@@ -45,8 +50,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CACHE_BYTES",
+    "Format",
     "Identity",
     "IfExists",
+    "Layout",
     "Sink",
     "SinkOptions",
     "Source",
@@ -55,6 +62,8 @@ __all__ = [
     "check_creatable",
     "check_disk_space",
     "create_sink",
+    "format_at",
+    "formats_of",
     "journal_folder",
     "open_source",
     "open_written",
@@ -82,10 +91,13 @@ def open_source(path: str, options: SourceOptions | None = None) -> Source:
     path, options = _without_slash(path), options or SourceOptions()
     for member in _members_with("recognises"):
         if member.recognises(path):
+            _check_dataset(path, member, options)
             source = select(member.open_source(path, options), options)
             source.check_whole(Region.whole(source.info.shape))
             return source
-    if ":" not in path and not Path(path).exists():
+    if any(_has_begun(member, path) for member in _members_with("has_begun")):
+        message = f"{path}: was left by a run that did not finish; run its workflow again"
+    elif ":" not in path and not Path(path).exists():
         message = f"{path}: there is no such file or folder"
     else:
         known = ", ".join(name for name in member_names("stores"))
@@ -102,13 +114,36 @@ def create_sink(path: str, image: ImageInfo, options: SinkOptions | None = None)
         No format writes to such a path, or the format cannot hold such an image.
     """
     path, options = _without_slash(path), options or SinkOptions()
-    for member in _members_with("create_sink"):
-        if path.endswith(member.SUFFIXES) or path.startswith(member.SUFFIXES):
+    members = _members_with("create_sink")
+    fitting = [member for member in members if path.endswith(member.SUFFIXES) or path.startswith(member.SUFFIXES)]
+    for member in fitting:
+        if options.format in formats_of(member):
             sink: Sink = member.create_sink(path, image, options)
             return sink
-    endings = [suffix for member in _members_with("create_sink") for suffix in member.SUFFIXES]
+    if fitting:
+        message = f"{path}: cannot be written as `format: {options.format}`; leave `format` out, or write to a folder"
+        raise InputError(message)
+    endings = dict.fromkeys(suffix for member in members for suffix in member.SUFFIXES)
     message = f"{path}: no format writes to such a path; give it one of these: {', '.join(endings)}"
     raise InputError(message)
+
+
+def format_at(path: str) -> str:
+    """Return the name of the format that knows what is at `path`; an empty text where none does.
+
+    Examples
+    --------
+    >>> format_at("sample:mni152-t1"), format_at("no/such/file")
+    ('sample', '')
+    """
+    path = _without_slash(path)
+    known = (member.__name__ for member in _members_with("recognises") if member.recognises(path))
+    return next(known, "").rpartition(".")[2]
+
+
+def formats_of(member: ModuleType) -> tuple[str, ...]:
+    """Return the values of ``options.format`` that a member's sink takes: the default one where it has no choice."""
+    return getattr(member, "FORMATS", (SinkOptions().format,))
 
 
 def journal_folder(path: str) -> str | None:
@@ -127,8 +162,15 @@ def journal_folder(path: str) -> str | None:
     return None
 
 
-def open_written(path: str) -> Written:
+def open_written(path: str, layouts: Sequence[Layout] = ()) -> Written:
     """Open what a run of this package wrote, or began to write, to look at it block by block.
+
+    Parameters
+    ----------
+    path : str
+        The output.
+    layouts : sequence of (shape, unit)
+        Of every level, and of what one writer owned, for formats that do not tell.
 
     Raises
     ------
@@ -137,11 +179,16 @@ def open_written(path: str) -> Written:
     """
     path = _without_slash(path)
     for member in _members_with("open_written"):
-        if member.recognises(path):
-            written: Written = member.open_written(path)
+        if member.recognises(path) or _has_begun(member, path):
+            written: Written = member.open_written(path, layouts)
             return written
     message = f"{path}: there is no output of a run"
     raise InputError(message)
+
+
+def _has_begun(member: ModuleType, path: str) -> bool:
+    """Say whether an output that has nothing at its own path yet is being made."""
+    return hasattr(member, "has_begun") and path.endswith(member.SUFFIXES) and bool(member.has_begun(path))
 
 
 def read_array(path: str) -> npt.NDArray[Any]:
@@ -160,16 +207,17 @@ def read_array(path: str) -> npt.NDArray[Any]:
     >>> read_array(str(file)).shape
     (3, 3)
     """
-    if not path.endswith(".npy"):
-        source = open_source(path)
-        return source.read(Region.whole(source.info.shape))
-    try:
-        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        cause = getattr(error, "strerror", None) or error
-        message = f"{path}: cannot be read as a .npy file: {cause}"
-        raise InputError(message) from error
-    return array
+    if path.endswith(".npy"):
+        return read_npy(path)
+    source = open_source(path)
+    return source.read(Region.whole(source.info.shape))
+
+
+def _check_dataset(path: str, member: ModuleType, options: SourceOptions) -> None:
+    if options.dataset is not None and not getattr(member, "HOLDS_DATASETS", False):
+        named = f"the dataset {options.dataset!r} is named"
+        message = f"{path}: {named}, and this is no file of datasets, as HDF5 is; leave it out"
+        raise InputError(message)
 
 
 def _without_slash(path: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convolume.errors import InputError
 from convolume.image import MICROMETRES_PER_UNIT, Axis, default_axes
+from convolume.regions import Region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,8 +17,20 @@ if TYPE_CHECKING:
     from convolume.image import AxisKind
     from convolume.stores._interfaces import SourceOptions
 
-__all__ = ["check_dtype", "check_one_level", "named_axes", "with_options"]
+__all__ = [
+    "CANONICAL",
+    "DTYPES",
+    "KINDS",
+    "canonical_order",
+    "check_dtype",
+    "check_one_level",
+    "in_file_order",
+    "named_axes",
+    "region_of_file",
+    "with_options",
+]
 
+CANONICAL = "tczyx"
 KINDS: dict[str, AxisKind] = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 DTYPES = frozenset(
     [*(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "bool", "float16", "float32", "float64"]
@@ -57,6 +70,33 @@ def named_axes(path: str, names: Sequence[str]) -> tuple[Axis, ...]:
         message = f"{path}: axes {''.join(names)!r}: each axis is one of t, c, z, y, x, and none comes twice"
         raise InputError(message)
     return tuple(Axis(name, KINDS[name]) for name in names)
+
+
+def canonical_order(names: Sequence[str]) -> tuple[int, ...]:
+    """Return the positions of t, c, z, y, x among axes, as far as they are there.
+
+    Examples
+    --------
+    >>> canonical_order("zyxc")
+    (3, 0, 1, 2)
+    """
+    return tuple(sorted(range(len(names)), key=lambda axis: CANONICAL.index(names[axis])))
+
+
+def in_file_order(extents: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+    """Return extents or places along the axes of an image along those of its file, which are its own in `order`.
+
+    Examples
+    --------
+    >>> in_file_order((3, 10, 20), (2, 0, 1))
+    (10, 20, 3)
+    """
+    return tuple(extents[order.index(axis)] for axis in range(len(order)))
+
+
+def region_of_file(region: Region, order: tuple[int, ...]) -> Region:
+    """Return a region of an image along the axes of its file, which are its own in `order`."""
+    return Region(in_file_order(region.start, order), in_file_order(region.stop, order))
 
 
 def with_options(

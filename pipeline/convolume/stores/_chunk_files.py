@@ -65,7 +65,11 @@ class ChunkFiles:
         """Return paths of files of a region, spread over it and not too many; how many there are costs nothing."""
         spans = self._spans(region)
         numbers = spread(prod(map(len, spans)))
-        return tuple(f"{self.array_path}/{self._name(_place(number, spans))}" for number in numbers)
+        return tuple(self.path(_place(number, spans)) for number in numbers)
+
+    def path(self, place: Sequence[int]) -> str:
+        """Return the path of the file of a place in the grid of units."""
+        return f"{self.array_path}/{self._name(place)}"
 
     def _spans(self, region: Region) -> list[range]:
         return [range(a // n, -(-b // n)) for a, b, n in zip(region.start, region.stop, self.unit, strict=True)]

@@ -9,16 +9,18 @@ import tempfile
 import zlib
 from hashlib import blake2b
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convolume.errors import InputError
+from convolume.stores._faults import fault
 from convolume.stores._paths import check_disk_space
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["file_identity", "load_extra", "staged"]
+__all__ = ["check_chunk", "file_identity", "load_extra", "staged"]
 
 PIECE_BYTES = 2**22
 
@@ -38,9 +40,42 @@ def load_extra(path: str, module: str, extra: str) -> ModuleType:
         raise InputError(message) from error
 
 
+def check_chunk(path: str, chunk: tuple[int, ...], voxel_bytes: int) -> None:
+    """Refuse a chunk that this machine cannot decode, before anything tries.
+
+    Raises
+    ------
+    InputError
+        Says how large the chunk is, and the memory.
+    """
+    chunk_bytes, memory_bytes = prod(chunk) * voxel_bytes, _memory_bytes()
+    if chunk_bytes > memory_bytes:
+        message = (
+            f"{path}: one chunk {chunk} decodes to {chunk_bytes / 1e9:,.3g} GB, more than the "
+            f"{memory_bytes / 1e9:,.3g} GB of memory of this machine; store the image in smaller chunks"
+        )
+        raise InputError(message)
+
+
+def _memory_bytes() -> int:
+    if not hasattr(os, "sysconf"):
+        return 2**63
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def file_identity(path: str) -> str:
-    """Return the size and time of a file, as a text that changes when it is replaced."""
-    status = Path(path).stat()
+    """Return the size and time of a file, as a text that changes when it is replaced.
+
+    Raises
+    ------
+    RunError
+        The file is not there any more.
+    """
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        what = f"{path}: cannot be read"
+        raise fault(what, error, "it was there when it was opened") from error
     return f"file of {status.st_size} bytes, changed at {status.st_mtime_ns} ns"
 
 

@@ -16,12 +16,30 @@ if TYPE_CHECKING:
 
     from convolume.image import ImageInfo
 
-__all__ = ["DEFAULT_CACHE_BYTES", "IfExists", "Sink", "SinkOptions", "Source", "SourceOptions", "Written"]
+__all__ = [
+    "DEFAULT_CACHE_BYTES",
+    "Format",
+    "IfExists",
+    "Layout",
+    "Sink",
+    "SinkOptions",
+    "Source",
+    "SourceOptions",
+    "Written",
+]
 
 DEFAULT_CACHE_BYTES = 256 * 2**20
 
 IfExists = Literal["error", "overwrite", "resume"]
 """What happens where an output exists: ``resume`` goes on with what a run left unfinished."""
+
+
+Format = Literal["ome-zarr", "ome-zarr-0.4", "zarr"]
+"""What files of Zarr hold: an OME-Zarr image of version 0.5 (Zarr v3) or 0.4 (Zarr v2), or one array (Zarr v3)."""
+
+
+Layout = tuple[tuple[int, ...], tuple[int, ...]]
+"""The shape of an image, and the extents of its units: chunks, or what one writer owns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +48,8 @@ class SourceOptions:
 
     `axes` (such as ``"zyx"``) and `spacing` (one entry a space axis, or one for all, in `unit`) are for formats
     that do not carry them, and win over what the file says. `channel` is a position or a name. `missing` says of
-    formats of many files what one that is not there means: voxels of the fill value, or an error.
+    formats of many files what one that is not there means: voxels of the fill value, or an error. `dataset` names one
+    of the arrays of a file that holds several.
     """
 
     level: int = 0
@@ -41,6 +60,7 @@ class SourceOptions:
     spacing: tuple[float, ...] | None = None
     unit: str | None = None
     missing: Literal["fill", "error"] = "fill"
+    dataset: str | None = None
 
 
 class Source(ABC):
@@ -120,6 +140,10 @@ class SinkOptions:
         What is done with what is there.
     block : tuple of int, optional
         Extents of the blocks that it will be written in: chunks and shards that are not named suit them.
+    format : {'ome-zarr', 'ome-zarr-0.4', 'zarr'}
+        What is written, where the path leaves a choice.
+    pyramid_axes : str
+        The space axes that have fewer voxels in coarser levels.
     """
 
     chunks: tuple[int, ...] | None = None
@@ -127,6 +151,8 @@ class SinkOptions:
     pyramid: bool = True
     if_exists: IfExists = "error"
     block: tuple[int, ...] | None = None
+    format: Format = "ome-zarr"
+    pyramid_axes: str = "zyx"
 
 
 class Sink(ABC):
@@ -147,6 +173,11 @@ class Sink(ABC):
     def size_bytes(self) -> int:
         """Bytes of all levels, uncompressed."""
         return sum(level.size_bytes for level in self.levels)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes that it may take on the disk while it is written, if nothing can be compressed."""
+        return self.size_bytes
 
     @property
     def journal_folder(self) -> str | None:

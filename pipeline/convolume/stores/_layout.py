@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from math import prod, sqrt
 from typing import TYPE_CHECKING
 
 from convolume.errors import InputError
+from convolume.regions import BlockGrid, Region
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from convolume.image import Axis, ImageInfo
     from convolume.stores._interfaces import SinkOptions
 
-__all__ = ["level_infos", "write_unit"]
+__all__ = ["level_infos", "units_of", "write_unit"]
 
 CHUNK_VOXELS = 128
 COARSEST_VOXELS = 128
@@ -29,11 +33,26 @@ def write_unit(level: ImageInfo) -> tuple[int, ...]:
     return tuple(unit)
 
 
-def level_infos(path: str, image: ImageInfo, options: SinkOptions) -> tuple[ImageInfo, ...]:
+def units_of(shape: tuple[int, ...], unit: tuple[int, ...], region: Region) -> Iterator[tuple[tuple[int, ...], Region]]:
+    """Yield the index and the place of every unit of a region of whole ones.
+
+    Examples
+    --------
+    >>> [index for index, _ in units_of((5, 9), (4, 4), Region((4, 0), (5, 8)))]
+    [(1, 0), (1, 1)]
+    """
+    grid = BlockGrid(shape, unit)
+    first = (a // u for a, u in zip(region.start, unit, strict=True))
+    last = (-(-b // u) for b, u in zip(region.stop, unit, strict=True))
+    for index in product(*map(range, first, last)):
+        yield index, grid.region(index)
+
+
+def level_infos(path: str, image: ImageInfo, options: SinkOptions, *, has_shards: bool = True) -> tuple[ImageInfo, ...]:
     """Return the levels of an output, level 0 first, each with its chunks, shards, voxel size and translation.
 
     The finest space axes are halved (sizes rounded up) until voxels are isotropic within a factor of sqrt(2), then
-    all of them, until every space axis has at most 128 voxels.
+    all of them, until every space axis has at most 128 voxels. Without `has_shards` the format knows none.
 
     Raises
     ------
@@ -49,16 +68,23 @@ def level_infos(path: str, image: ImageInfo, options: SinkOptions) -> tuple[Imag
     [(40, 300, 300), (20, 150, 150), (10, 75, 75)]
     """
     _check_units(path, image, options)
+    if options.shards is not None and not has_shards:
+        message = (
+            f"{path}: shards {options.shards}: this format has none, each chunk is a file of its own; leave `shards` "
+            "out, or write `format: ome-zarr`"
+        )
+        raise InputError(message)
     levels = [image]
-    while options.pyramid and any(levels[-1].shape[axis] > COARSEST_VOXELS for axis in image.space_axes):
-        levels.append(_halved(levels[-1]))
+    halved = [axis for axis in image.space_axes if image.axes[axis].name in options.pyramid_axes]
+    while options.pyramid and any(levels[-1].shape[axis] > COARSEST_VOXELS for axis in halved):
+        levels.append(_halved(levels[-1], halved))
     chunks = _chunks(image, options)
-    per_shard, is_named = _chunks_per_shard(image, chunks, options), options.shards is not None
+    per_shard, is_named = _chunks_per_shard(image, chunks, options) if has_shards else None, options.shards is not None
     return tuple(_with_units(level, chunks, per_shard, always=is_named) for level in levels)
 
 
-def _halved(level: ImageInfo) -> ImageInfo:
-    chosen = _finest_axes(level)
+def _halved(level: ImageInfo, axes_halved: list[int]) -> ImageInfo:
+    chosen = _finest_axes(level, axes_halved)
     shape = tuple(-(-n // 2) if i in chosen else n for i, n in enumerate(level.shape))
     axes = tuple(_halved_axis(axis) if i in chosen else axis for i, axis in enumerate(level.axes))
     return level.with_(shape=shape, axes=axes)
@@ -69,8 +95,8 @@ def _halved_axis(axis: Axis) -> Axis:
     return replace(axis, spacing=2 * axis.spacing, translation=axis.translation + axis.spacing / 2)
 
 
-def _finest_axes(level: ImageInfo) -> frozenset[int]:
-    long = [axis for axis in level.space_axes if level.shape[axis] > 1]
+def _finest_axes(level: ImageInfo, axes_halved: list[int]) -> frozenset[int]:
+    long = [axis for axis in axes_halved if level.shape[axis] > 1]
     in_um = {axis: level.axes[axis].spacing_um for axis in long}
     spacing = {axis: level.axes[axis].spacing if None in in_um.values() else in_um[axis] for axis in long}
     sizes = {axis: size for axis, size in spacing.items() if size is not None}

@@ -1,4 +1,4 @@
-"""OME-Zarr's metadata, read from 0.4 and 0.5 and written as 0.5: axes, voxel size, levels, channels."""
+"""OME-Zarr's metadata, 0.4 and 0.5, read and written: axes, voxel size, levels, channels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from re import fullmatch
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from convolume.errors import InputError
 from convolume.image import Axis, Channel
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
     from convolume.image import ImageInfo
 
-__all__ = ["OmeImage", "check_written", "read_image", "written_attributes"]
+__all__ = ["OmeImage", "Version", "check_written", "only_series", "read_image", "written_attributes"]
+
+# The attribute by which bioformats2raw says that images stand in folders below.
+LAYOUT = "bioformats2raw.layout"
+Version = Literal["0.4", "0.5"]
 
 # What a channel without a colour gets: the one of a lone channel is white.
 COLORS = ("00FF00", "FF00FF", "00FFFF", "FF0000", "FFFF00", "0000FF")
@@ -51,9 +55,9 @@ def read_image(path: str, level: int) -> OmeImage:
         It is no image (the message names what it is and what to write instead), or the level is not there.
     """
     group = attributes(path)
-    ome = group.get("ome", group)
-    if not isinstance(ome, dict) or not ome.get("multiscales"):
-        message = f"{path}: {_what_else(path, group, ome if isinstance(ome, dict) else {})}"
+    ome = _ome(group)
+    if not ome.get("multiscales"):
+        message = f"{path}: {_what_else(path, group, ome)}"
         raise InputError(message)
     try:
         multiscale = ome["multiscales"][0]
@@ -66,6 +70,28 @@ def read_image(path: str, level: int) -> OmeImage:
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         message = f"{path}: its OME-Zarr metadata are not understood ({type(error).__name__}: {error})"
         raise InputError(message) from error
+
+
+def only_series(path: str) -> str:
+    """Return the path of the image of a bioformats2raw series that holds only one; any other path as it is."""
+    ome = _ome(attributes(path))
+    if LAYOUT not in ome or "plate" in ome or "multiscales" in ome or len(series := _series(path)) != 1:
+        return path
+    return f"{path}/{series[0]}"
+
+
+def _ome(group: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the OME metadata of a group's attributes: those themselves in 0.4, a part of them in 0.5."""
+    ome = group.get("ome", group)
+    return ome if isinstance(ome, dict) else {}
+
+
+def _series(path: str) -> list[str]:
+    """Return the names of the images of a bioformats2raw series: those that its group `OME` lists, or numbers."""
+    listed = _ome(attributes(f"{path}/OME")).get("series")
+    if isinstance(listed, list):
+        return [str(name) for name in listed]
+    return sorted((name for name in _members(path) if name.isdecimal()), key=int)
 
 
 def _placed_axes(path: str, multiscale: Mapping[str, Any], dataset: Mapping[str, Any]) -> tuple[Axis, ...]:
@@ -136,10 +162,11 @@ def _what_else(path: str, group: Mapping[str, Any], ome: Mapping[str, Any]) -> s
         first = f"{path}/{fields[0] if fields else '0'}"
         return f"is a well of {len(fields)} fields, not one image; write the path of one of them, such as {first}"
     members = _members(path)
-    if "bioformats2raw.layout" in ome:
-        images = [name for name in members if name.isdecimal()]
-        first = f"{path}/{images[0] if images else '0'}"
-        return f"is a bioformats2raw series of {len(images)} images; write the path of one of them, such as {first}"
+    if LAYOUT in ome:
+        images = [f"{path}/{name}" for name in _series(path)]
+        whole = f"of {len(images)} images; write the path of one of them: {', '.join(images)}"
+        broken = "without an image; copy it again, or convert the image again"
+        return f"is a bioformats2raw series {whole if images else broken}"
     if "labels" in ome:
         labels = list(map(str, ome["labels"]))
         first = f"{path}/{labels[0] if labels else 'name'}"
@@ -153,7 +180,7 @@ def _members(path: str) -> list[str]:
     return [name for name in names if node_kind(str(Path(path, name))) is not None]
 
 
-def check_written(path: str, levels: tuple[ImageInfo, ...]) -> None:
+def check_written(path: str, levels: tuple[ImageInfo, ...], version: Version) -> None:
     """Refuse an image that OME-Zarr cannot hold.
 
     Raises
@@ -161,9 +188,9 @@ def check_written(path: str, levels: tuple[ImageInfo, ...]) -> None:
     InputError
         The axes' number or order is not that of OME-Zarr.
     """
-    validate = import_module("yaozarrs").v05.Image.model_validate
+    model = getattr(import_module("yaozarrs"), f"v{version.replace('.', '')}").Image
     try:
-        validate(written_attributes(path, levels, {}, ())["ome"])
+        model.model_validate(_written_ome(path, levels, (), version))
     except ValueError:
         names = ", ".join(f"{axis.name} ({axis.kind})" for axis in levels[0].axes)
         message = (
@@ -178,8 +205,16 @@ def written_attributes(
     levels: tuple[ImageInfo, ...],
     provenance: Mapping[str, Any],
     windows: Sequence[tuple[float, float, float, float]],
+    version: Version,
 ) -> dict[str, Any]:
     """Return the attributes of a finished image's group."""
+    ome = _written_ome(path, levels, windows, version)
+    return {**({"ome": ome} if version == "0.5" else ome), "convolume": {"finished": True, **provenance}}
+
+
+def _written_ome(
+    path: str, levels: tuple[ImageInfo, ...], windows: Sequence[tuple[float, float, float, float]], version: Version
+) -> dict[str, Any]:
     image = levels[0]
     name = Path(path).name.removesuffix(".zarr").removesuffix(".ome")
     axes = [{"name": axis.name, "type": axis.kind} | ({"unit": axis.unit} if axis.unit else {}) for axis in image.axes]
@@ -187,10 +222,15 @@ def written_attributes(
     multiscale: dict[str, Any] = {"name": name, "axes": axes, "datasets": datasets}
     if len(levels) > 1:
         multiscale |= DOWNSCALING
-    ome: dict[str, Any] = {"version": "0.5", "multiscales": [multiscale]}
+    # Version 0.4 says it of each image, 0.5 once.
+    ome: dict[str, Any]
+    if version == "0.4":
+        ome = {"multiscales": [{"version": version, **multiscale}]}
+    else:
+        ome = {"version": version, "multiscales": [multiscale]}
     if windows:
         ome["omero"] = {"channels": _written_channels(image, windows)}
-    return {"ome": ome, "convolume": {"finished": True, **provenance}}
+    return ome
 
 
 def _dataset(path: str, level: ImageInfo) -> dict[str, Any]:

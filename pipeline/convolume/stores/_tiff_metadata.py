@@ -1,18 +1,24 @@
-"""Voxel size and axes of a TIFF file, from what ImageJ and OME write into it."""
+"""Voxel size, axes and channels of a TIFF file, from what ImageJ and OME write into it."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
 from importlib import import_module
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convolume.errors import InputError
+from convolume.image import Channel
 from convolume.stores._axes import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["axis_names", "spacing_of_file"]
+    from convolume.image import ImageInfo
+
+__all__ = ["TiffMetadata", "axis_names", "metadata_of", "written_metadata"]
 
 UNITS = {
     "nm": "nanometer",
@@ -28,6 +34,26 @@ UNITS = {
     "m": "meter",
     "å": "angstrom",
 }
+WRITTEN_UNITS = {
+    "angstrom": "Å",
+    "nanometer": "nm",
+    "micrometer": "µm",
+    "millimeter": "mm",
+    "centimeter": "cm",
+    "meter": "m",
+}
+TIME_UNITS = {"s": "second", "ms": "millisecond", "µs": "microsecond", "min": "minute", "h": "hour"}
+
+WRITTEN_TIME_UNITS = {unit: letters for letters, unit in TIME_UNITS.items()}
+OPAQUE = 0xFF
+
+
+@dataclass(frozen=True)
+class TiffMetadata:
+    """What a TIFF file says of its first image: the step and unit of axes, as far as it tells them, and channels."""
+
+    spacing: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    channels: tuple[Channel, ...] = ()
 
 
 def axis_names(path: str, written: str, shape: tuple[int, ...], wished: str | None) -> str:
@@ -57,27 +83,52 @@ def axis_names(path: str, written: str, shape: tuple[int, ...], wished: str | No
     return names
 
 
-def spacing_of_file(file: Any) -> dict[str, tuple[float, str]]:
-    """Return the distance between voxels and its unit, for each space axis where an open TIFF file tells them."""
+def metadata_of(file: Any) -> TiffMetadata:
+    """Return what an open TIFF file says of its first image."""
     if file.is_ome:
-        found = _of_ome(import_module("tifffile").xml2dict(file.ome_metadata))
-    elif file.is_imagej:
+        return _of_ome(import_module("tifffile").xml2dict(file.ome_metadata))
+    if file.is_imagej:
         found = _of_imagej(file.imagej_metadata or {}, file.pages[0].get_resolution())
-    else:
-        found = {}
+        return TiffMetadata(_positive(found))
+    return TiffMetadata()
+
+
+def _positive(found: Mapping[str, tuple[float, str]]) -> dict[str, tuple[float, str]]:
     return {name: (step, unit) for name, (step, unit) in found.items() if isfinite(step) and step > 0}
 
 
-def _of_ome(document: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
-    images = document.get("OME", {}).get("Image", {})
-    pixels = (images[0] if isinstance(images, list) else images).get("Pixels", {})
+def _of_ome(document: Mapping[str, Any]) -> TiffMetadata:
+    pixels = _first(document.get("OME", {}).get("Image")).get("Pixels", {})
     found = {}
     for name in "zyx":
         size = pixels.get(f"PhysicalSize{name.upper()}")
         unit = UNITS.get(str(pixels.get(f"PhysicalSize{name.upper()}Unit", "µm")).lower())
         if size is not None and unit is not None:
             found[name] = (float(size), unit)
-    return found
+    step, time_unit = pixels.get("TimeIncrement"), TIME_UNITS.get(str(pixels.get("TimeIncrementUnit", "s")))
+    if step is not None and time_unit is not None:
+        found["t"] = (float(step), time_unit)
+    return TiffMetadata(_positive(found), _channels_of_ome(pixels))
+
+
+def _first(written: Any) -> Mapping[str, Any]:
+    """Return the first of the elements of one name, which is the element where there is one alone."""
+    found = (written or ({},))[0] if isinstance(written, list) else written
+    return found if isinstance(found, dict) else {}
+
+
+def _channels_of_ome(pixels: Mapping[str, Any]) -> tuple[Channel, ...]:
+    written = pixels.get("Channel") or []
+    entries = written if isinstance(written, list) else [written]
+    return tuple(
+        Channel(str(entry.get("Name") or f"Channel {number}"), _color(entry.get("Color")))
+        for number, entry in enumerate(map(_first, entries))
+    )
+
+
+def _color(written: Any) -> str:
+    """Return the colour of OME's signed number, which holds red, green, blue and alpha."""
+    return f"{(written >> 8) & 0xFFFFFF:06X}" if isinstance(written, int) else "FFFFFF"
 
 
 def _of_imagej(document: Mapping[str, Any], resolution: tuple[float, float]) -> dict[str, tuple[float, str]]:
@@ -87,3 +138,25 @@ def _of_imagej(document: Mapping[str, Any], resolution: tuple[float, float]) -> 
         return {}
     found = {name: (1 / value, unit) for name, value in zip("xy", resolution, strict=True) if value > 0}
     return found | {"z": (float(document.get("spacing", 1.0)), unit)}
+
+
+def written_metadata(path: str, image: ImageInfo, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tifffile writes as OME-XML: axes, voxel size, time step, channels, provenance."""
+    names = "".join(axis.name for axis in image.axes).upper()
+    metadata: dict[str, Any] = {"axes": names, "Name": Path(path).name.partition(".")[0]}
+    for axis in image.axes:
+        if axis.kind == "space" and axis.unit in WRITTEN_UNITS:
+            size = f"PhysicalSize{axis.name.upper()}"
+            metadata |= {size: axis.spacing, f"{size}Unit": WRITTEN_UNITS[axis.unit]}
+        if axis.kind == "time" and axis.unit in WRITTEN_TIME_UNITS:
+            metadata |= {"TimeIncrement": axis.spacing, "TimeIncrementUnit": WRITTEN_TIME_UNITS[axis.unit]}
+    if image.channels:
+        colors = [_signed(int(channel.color, 16) << 8 | OPAQUE) for channel in image.channels]
+        metadata["Channel"] = {"Name": [channel.name for channel in image.channels], "Color": colors}
+    metadata["Description"] = json.dumps({"convolume": provenance}, default=str)
+    return metadata
+
+
+def _signed(number: int) -> int:
+    """Return 32 bits as a signed number, as OME writes colours."""
+    return number - 2**32 if number >= 2**31 else number

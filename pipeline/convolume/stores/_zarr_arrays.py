@@ -6,7 +6,6 @@ It aborts a process that was forked after its first use: there, zarr-python serv
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -19,14 +18,19 @@ import numpy as np
 
 from convolume.errors import InputError
 from convolume.stores._faults import fault
-from convolume.stores._zarr_metadata import ArrayLayout, read_layout
+from convolume.stores._files import check_chunk
+from convolume.stores._zarr_metadata import codec_names, document_of, hidden_array, read_layout
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from convolume.regions import Region
+    from convolume.stores._zarr_metadata import ArrayLayout
 
-__all__ = ["ZarrArray", "create_array"]
+__all__ = ["ZarrArray"]
+
+# What tensorstore reads, in the words of Zarr v3 and v2.
+_USUAL_CODECS = frozenset("blosc bytes bz2 crc32c gzip sharding_indexed transpose zlib zstd".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,17 @@ class ZarrArray:
     path: str
     cache_bytes: int = 0
     io_threads: int | None = None
+
+    def check(self) -> None:
+        """Refuse voxels that were coded with what no library here knows; for the usual codecs nothing is opened.
+
+        Raises
+        ------
+        InputError
+            Names the codecs.
+        """
+        if not _USUAL_CODECS.issuperset(_codecs(self.path)):
+            self._engine()
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region in the machine's byte order.
@@ -81,38 +96,6 @@ class ZarrArray:
         return _opened(self.path, self.cache_bytes, self.io_threads, os.getpid(), _stamp(self.path))
 
 
-def create_array(path: str, layout: ArrayLayout) -> None:
-    """Make an empty Zarr v3 array: blosc-zstd chunks with a crc32c checksum each, fill value 0."""
-    metadata = {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": layout.shape,
-        "data_type": layout.dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": layout.shards or layout.chunks}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "codecs": _codecs(layout),
-        "fill_value": False if layout.dtype.kind == "b" else 0,
-    }
-    if layout.dimension_names is not None:
-        metadata["dimension_names"] = layout.dimension_names
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "zarr.json").open("x", encoding="utf-8") as file:
-        json.dump(metadata, file, indent=2)
-
-
-def _codecs(layout: ArrayLayout) -> list[dict[str, Any]]:
-    little: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
-    checksum = {"name": "crc32c"}
-    # Level 1 of zstd compresses nearly as well as level 5 behind a shuffle, and writes five times as fast.
-    blosc = {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "typesize": layout.dtype.itemsize, "blocksize": 0}
-    chunk_codecs = [little, {"name": "blosc", "configuration": blosc}, checksum]
-    if layout.shards is None:
-        return chunk_codecs
-    sharding = {"chunk_shape": layout.chunks, "codecs": chunk_codecs, "index_codecs": [little, checksum]}
-    return [{"name": "sharding_indexed", "configuration": {**sharding, "index_location": "end"}}]
-
-
 class _Engine(Protocol):
     def read(self, slices: tuple[slice, ...]) -> npt.NDArray[Any]: ...
 
@@ -123,7 +106,9 @@ class _TensorStore:
     def __init__(self, path: str, layout: ArrayLayout, cache_bytes: int, io_threads: int | None) -> None:
         # Waiting for the disk after each chunk costs 20 % of writing; what protects a run is the rename.
         kvstore = {"driver": "file", "path": path, "file_io_sync": False}
-        spec = {"driver": "zarr3" if layout.zarr_format == 3 else "zarr", "kvstore": kvstore}  # noqa: PLR2004  # Zarr's own number
+        spec: dict[str, Any] = {"driver": "zarr3" if layout.zarr_format == 3 else "zarr", "kvstore": kvstore}  # noqa: PLR2004  # Zarr's own number
+        if (hidden := hidden_array(path)) is not None:
+            spec |= {"metadata": hidden, "assume_metadata": True}
         context = _context(cache_bytes, io_threads, os.getpid())
         self._array = import_module("tensorstore").open(spec, context=context, open=True).result()
 
@@ -137,7 +122,12 @@ class _TensorStore:
 
 class _ZarrPython:
     def __init__(self, path: str, layout: ArrayLayout) -> None:
-        self._array = import_module("zarr").open_array(path, mode="r+")
+        zarr = import_module("zarr")
+        if (hidden := hidden_array(path)) is None:
+            self._array = zarr.open_array(path, mode="r+")
+        else:
+            place = zarr.storage.StorePath(zarr.storage.LocalStore(path))
+            self._array = zarr.Array(zarr.AsyncArray(hidden, place))
         self._dtype = layout.dtype
 
     def read(self, slices: tuple[slice, ...]) -> npt.NDArray[Any]:
@@ -151,17 +141,29 @@ class _ZarrPython:
 def _opened(path: str, cache_bytes: int, io_threads: int | None, process: int, stamp: tuple[int, ...]) -> _Engine:  # noqa: ARG001  # the last two tell handles apart
     """Open an array once in each process, and again when its metadata file was replaced."""
     layout = read_layout(path)
-    _check_chunk(path, layout)
+    check_chunk(path, layout.chunks, layout.dtype.itemsize)
     refusal = "it cannot be used after a fork"
     if not _FORK.happened:
         try:
             return _TensorStore(path, layout, cache_bytes, io_threads)
         except (ValueError, NotImplementedError) as error:
-            refusal = str(error)
+            refusal = str(error).partition(" [tensorstore_spec=")[0]
     try:
         return _ZarrPython(path, layout)
     except (ValueError, KeyError, TypeError, NotImplementedError, ImportError) as error:
-        message = f"{path}: cannot be opened: tensorstore says: {refusal}; zarr-python says: {error}"
+        coded = ", ".join(_codecs(path)) or "none"
+        message = (
+            f"{path}: cannot be opened (codecs: {coded}). zarr-python says: {error}; tensorstore says: {refusal}. "
+            "Store the image with other codecs, such as blosc, or install the package that brings these to zarr-python"
+        )
+        raise InputError(message) from error
+
+
+def _codecs(path: str) -> tuple[str, ...]:
+    try:
+        return codec_names(document_of(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        message = f"{path}: this Zarr array's codecs are not understood ({type(error).__name__}: {error})"
         raise InputError(message) from error
 
 
@@ -187,23 +189,6 @@ def _stamp(path: str) -> tuple[int, ...]:
             continue
         return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
     return ()
-
-
-def _check_chunk(path: str, layout: ArrayLayout) -> None:
-    """Refuse a chunk that this machine cannot decode, before anything tries."""
-    memory_bytes = _memory_bytes()
-    if layout.chunk_bytes > memory_bytes:
-        message = (
-            f"{path}: one chunk {layout.chunks} decodes to {layout.chunk_bytes / 1e9:,.3g} GB, more than the "
-            f"{memory_bytes / 1e9:,.3g} GB of memory of this machine; store the image in smaller chunks"
-        )
-        raise InputError(message)
-
-
-def _memory_bytes() -> int:
-    if not hasattr(os, "sysconf"):
-        return 2**63
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class _Fork:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from hashlib import blake2b
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +15,18 @@ from convolume.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ArrayLayout", "attributes", "digest", "document_of", "node_kind", "read_layout", "write_group"]
+__all__ = [
+    "ArrayLayout",
+    "attributes",
+    "codec_names",
+    "digest",
+    "document_of",
+    "hidden_array",
+    "node_kind",
+    "read_layout",
+]
 
+HIDDEN_ARRAY = "array"
 METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
@@ -33,11 +40,6 @@ class ArrayLayout:
     shards: tuple[int, ...] | None = None
     dimension_names: tuple[str | None, ...] | None = None
     zarr_format: int = 3
-
-    @property
-    def chunk_bytes(self) -> int:
-        """Bytes of one decoded chunk."""
-        return prod(self.chunks) * self.dtype.itemsize
 
 
 def node_kind(path: str) -> str | None:
@@ -75,7 +77,7 @@ def read_layout(path: str) -> ArrayLayout:
         message = f"{path}: there is no Zarr array"
         raise InputError(message)
     try:
-        layout = _layout_v3(_document(file)) if file.name == "zarr.json" else _layout_v2(_document(file))
+        layout = _layout_v3(document_of(path)) if file.name == "zarr.json" else _layout_v2(document_of(path))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         message = f"{file}: this Zarr array's metadata are not understood ({type(error).__name__}: {error})"
         raise InputError(message) from error
@@ -83,8 +85,32 @@ def read_layout(path: str) -> ArrayLayout:
 
 
 def document_of(path: str) -> dict[str, Any]:
-    """Return the metadata document of an array that is there, v3 or v2."""
-    return _document(_array_file(path))
+    """Return the metadata document of an array that is there, v3 or v2, or of one that a run has not finished."""
+    return hidden_array(path) or _document(_array_file(path))
+
+
+def codec_names(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the voxels of an array were coded with, those inside of shards too.
+
+    Examples
+    --------
+    >>> codec_names({"zarr_format": 2, "filters": [{"id": "delta"}], "compressor": {"id": "blosc"}})
+    ('delta', 'blosc')
+    """
+    if "codecs" not in document:
+        entries = [*(document.get("filters") or ()), document.get("compressor")]
+        return tuple(str(entry["id"]) for entry in entries if entry is not None)
+    names: list[str] = []
+    for codec in document["codecs"]:
+        names += (codec["name"], *codec_names({"codecs": (codec.get("configuration") or {}).get("codecs", ())}))
+    return tuple(names)
+
+
+def hidden_array(path: str) -> dict[str, Any] | None:
+    """Return the document of an array that a run has not finished; until then, others find an empty group there."""
+    ours = attributes(path).get("convolume")
+    hidden = ours.get(HIDDEN_ARRAY) if isinstance(ours, dict) else None
+    return hidden if isinstance(hidden, dict) else None
 
 
 def _array_file(path: str) -> Path:
@@ -120,44 +146,6 @@ def digest(*paths: str) -> str:
             if file.is_file():
                 summary.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
     return summary.hexdigest()
-
-
-def write_group(path: str, attributes: Mapping[str, Any]) -> None:
-    """Write a Zarr v3 group's metadata in one step: whoever reads sees the old file or the new one."""
-    document = {"zarr_format": 3, "node_type": "group", "attributes": _plain(attributes)}
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix="zarr.json.", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=2, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        # A temporary file is private; an image is as open as the folder's other files.
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(folder / "zarr.json")
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can say: numbers that it lacks (NaN, inf) become texts, NumPy's numbers become Python's."""
-    if isinstance(value, dict) or hasattr(value, "items"):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _document(file: Path) -> dict[str, Any]:

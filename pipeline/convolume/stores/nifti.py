@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from math import isfinite, prod
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -14,43 +16,58 @@ from convolume.errors import InputError
 from convolume.image import Axis, ImageInfo
 from convolume.stores._axes import check_dtype, check_one_level, named_axes, with_options
 from convolume.stores._files import load_extra, staged
-from convolume.stores._interfaces import Source, SourceOptions
+from convolume.stores._interfaces import Layout, Sink, SinkOptions, Source, SourceOptions, Written
+from convolume.stores._mapped import MappedVoxels
+from convolume.stores._nifti_header import written_header
+from convolume.stores._single_file import (
+    SingleFileSink,
+    WrittenFile,
+    has_begun,
+    in_canonical_order,
+    journal_folder,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from convolume.regions import Region
 
-__all__ = ["NiftiSource", "open_file", "open_source", "recognises"]
+__all__ = [
+    "NiftiSink",
+    "NiftiSource",
+    "create_sink",
+    "has_begun",
+    "journal_folder",
+    "open_file",
+    "open_source",
+    "open_written",
+    "recognises",
+]
 
 PRECEDENCE = 20
-ENDINGS = (".nii", ".nii.gz")
+SUFFIXES = (".nii", ".nii.gz")
 SPACE_UNITS = {1: "meter", 2: "millimeter", 3: "micrometer"}
 TIME_UNITS = {8: "second", 16: "millisecond", 24: "microsecond"}
 AXIS_NAMES = {1: "x", 2: "yx", 3: "zyx", 4: "tzyx", 5: "tczyx"}
 # Integers of up to this many bytes, scaled, are exact enough in float32.
 SINGLE_PRECISION_BYTES = 2
+# What NIfTI does not have, and what holds its values.
+NOT_WRITTEN = {"bool": "uint8", "float16": "float32"}
+COMPRESSION_LEVEL = 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(MappedVoxels):
     """Where the voxels lie in the uncompressed file, in the file's order of axes (x, y, z, t, c)."""
 
-    shape: tuple[int, ...]
-    dtype: str
-    offset_bytes: int
-    slope: float
-    intercept: float
+    slope: float = 1.0
+    intercept: float = 0.0
 
     @property
     def is_scaled(self) -> bool:
         return (self.slope, self.intercept) != (1.0, 0.0)
-
-    @property
-    def file_bytes(self) -> int:
-        return self.offset_bytes + prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def image_dtype(self) -> np.dtype[Any]:
@@ -64,7 +81,7 @@ class _Layout:
 
 def recognises(path: str) -> bool:
     """Say whether a file with NIfTI's ending is there."""
-    return path.endswith(ENDINGS) and Path(path).is_file()
+    return path.endswith(SUFFIXES) and Path(path).is_file()
 
 
 def open_source(path: str, options: SourceOptions) -> Source:
@@ -76,6 +93,20 @@ def open_source(path: str, options: SourceOptions) -> Source:
         nibabel is not installed, or the file is damaged or cut short.
     """
     return open_file(path, path, options)
+
+
+def create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink:
+    """Return a sink that writes one NIfTI file, compressed where its name ends in .gz."""
+    return NiftiSink(path, image, options)
+
+
+def open_written(path: str, layouts: Sequence[Layout]) -> Written:
+    """Return a file that a run wrote, or what it has gathered for it."""
+    return WrittenFile(path, _finished, layouts)
+
+
+def _finished(path: str, level: int) -> Source:
+    return open_source(path, SourceOptions(level=level))
 
 
 def open_file(path: str, file: str, options: SourceOptions) -> Source:
@@ -115,14 +146,7 @@ class NiftiSource(Source):
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region, with the file's slope and intercept applied."""
-        stored = np.memmap(
-            self._uncompressed(),
-            dtype=self.layout.dtype,
-            mode="r",
-            offset=self.layout.offset_bytes,
-            shape=self.layout.shape,
-            order="F",
-        )
+        stored = self.layout.view(str(self._uncompressed()))
         voxels = np.asarray(_reversed_axes(stored)[region.slices])
         if not self.layout.is_scaled:
             return np.array(voxels, dtype=self.layout.image_dtype, order="C")
@@ -140,6 +164,38 @@ class NiftiSource(Source):
 
     def _uncompressed(self) -> Path:
         return staged(self.file, self.layout.file_bytes) if self.file.endswith(".gz") else Path(self.file)
+
+
+class NiftiSink(SingleFileSink):
+    """A NIfTI file in the making; its voxels lie as in memory, one level."""
+
+    def __init__(self, path: str, image: ImageInfo, options: SinkOptions) -> None:
+        in_canonical_order(path, image)
+        if image.dtype in NOT_WRITTEN:
+            message = (
+                f"{path}: NIfTI has no voxels of {image.dtype}; give the output `dtype: {NOT_WRITTEN[image.dtype]}`"
+            )
+            raise InputError(message)
+        load_extra(path, "nibabel", "nifti")
+        super().__init__(path, image, replace(options, pyramid=False))
+
+    def _write(
+        self,
+        file: BinaryIO,
+        provenance: Mapping[str, Any],
+        windows: tuple[tuple[float, float, float, float], ...],
+    ) -> None:
+        header = written_header(load_extra(self.path, "nibabel", "nifti"), self.levels[0], provenance, windows)
+        is_compressed = self.path.endswith(".gz")
+        # Without a name and a time in it, equal images are equal files.
+        stream = gzip.GzipFile("", "wb", COMPRESSION_LEVEL, file, mtime=0) if is_compressed else nullcontext(file)
+        with stream as uncompressed:
+            header.write_to(uncompressed)
+            for voxels in self._slabs(0, outermost="ct"):
+                uncompressed.write(voxels.astype(voxels.dtype.newbyteorder("<"), order="C", copy=False).data)
+
+    def _opened(self, level: int) -> Source:
+        return _finished(self.path, level)
 
 
 def _reversed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -176,13 +232,9 @@ def _layout(file: str, image: Any) -> _Layout:
     if proxy.dtype.names:
         message = f"{file}: holds colours {proxy.dtype.names}, not numbers; convert it to one volume a channel"
         raise InputError(message)
-    layout = _Layout(shape, proxy.dtype.str, int(proxy.offset), float(proxy.slope), float(proxy.inter))
-    size_bytes = Path(file).stat().st_size
-    if not file.endswith(".gz") and size_bytes < layout.file_bytes:
-        message = (
-            f"{file}: is cut short: {size_bytes} bytes where its header promises {layout.file_bytes}; copy it again"
-        )
-        raise InputError(message)
+    layout = _Layout(shape, proxy.dtype.str, int(proxy.offset), "F", float(proxy.slope), float(proxy.inter))
+    if not file.endswith(".gz"):
+        layout.check_size(file)
     return layout
 
 
@@ -210,6 +262,14 @@ def _axes(path: str, header: Any, ndim: int) -> tuple[tuple[Axis, ...], tuple[st
 
 
 def _placement(image: Any) -> dict[str, Any]:
-    codes = ("sform_code", "qform_code", "xyzt_units")
-    affine = [[float(value) for value in row] for row in image.affine]
-    return {"affine_xyz": affine} | {code: int(image.header[code]) for code in codes}
+    """Return where the voxels lie: the affine that counts, and what the header says of it."""
+    header = image.header
+    found: dict[str, Any] = {code: int(header[code]) for code in ("sform_code", "qform_code", "xyzt_units")}
+    found["affine_xyz"] = _rows(image.affine)
+    if found["sform_code"] > 0 and found["qform_code"] > 0:
+        found["qform_xyz"] = _rows(header.get_qform())
+    return found
+
+
+def _rows(affine: npt.NDArray[Any]) -> list[list[float]]:
+    return [[float(value) for value in row] for row in affine]

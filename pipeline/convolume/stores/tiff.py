@@ -1,39 +1,57 @@
-"""TIFF stacks: a file of many pages is one volume, read page by page."""
+"""TIFF stacks and OME-TIFF: a file of many pages is one volume, with levels where it has them; OME-TIFF is written."""
 
 from __future__ import annotations
 
-import os
-import struct
-import threading
-import zlib
 from dataclasses import replace
-from functools import lru_cache
-from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from convolume.errors import InputError, RunError
+from convolume.errors import InputError
 from convolume.image import ImageInfo
-from convolume.stores._axes import check_dtype, check_one_level, named_axes, with_options
-from convolume.stores._files import file_identity, load_extra
-from convolume.stores._interfaces import Source, SourceOptions
-from convolume.stores._tiff_metadata import axis_names, spacing_of_file
+from convolume.stores._axes import canonical_order, check_dtype, named_axes, region_of_file, with_options
+from convolume.stores._files import load_extra
+from convolume.stores._interfaces import Layout, Sink, SinkOptions, Source, SourceOptions, Written
+from convolume.stores._single_file import (
+    SingleFileSink,
+    WrittenFile,
+    has_begun,
+    in_canonical_order,
+    journal_folder,
+)
+from convolume.stores._tiff_metadata import axis_names, written_metadata
+from convolume.stores._tiff_series import opened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
     from convolume.image import Axis
     from convolume.regions import Region
 
-__all__ = ["TiffSource", "open_source", "recognises"]
+__all__ = [
+    "TiffSink",
+    "TiffSource",
+    "create_sink",
+    "has_begun",
+    "journal_folder",
+    "open_source",
+    "open_written",
+    "recognises",
+]
 
 PRECEDENCE = 21
 ENDINGS = (".tif", ".tiff", ".btf", ".tf8")
-CANONICAL = "tczyx"
+SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff")
+# What OME-TIFF does not have, and what holds its values, or most of them.
+NOT_WRITTEN = {"bool": "uint8", "float16": "float32", "int64": "float64", "uint64": "float64"}
+TILE = (256, 256)
+# A plane is in hand as a whole while the file is written.
+MOST_PLANE_BYTES = 2**32
+# From this size on offsets need eight bytes; a little room is left for what is not voxels.
+LARGE_BYTES = 2**32 - 2**25
 
 
 def recognises(path: str) -> bool:
@@ -42,54 +60,92 @@ def recognises(path: str) -> bool:
 
 
 def open_source(path: str, options: SourceOptions) -> Source:
-    """Open the first series of a TIFF file.
+    """Open one level of the first series of a TIFF file.
 
     Raises
     ------
     InputError
-        tifffile is not installed, the file is damaged, or its axes are not understood.
+        tifffile is not installed, the file is damaged, its axes are not understood, or the level is not there.
     """
-    check_one_level(path, options)
-    stack = _opened(path, file_identity(path), os.getpid())
-    names = axis_names(path, stack.axes, stack.shape, options.axes)
-    axes = tuple(_placed(axis, stack.spacing) for axis in named_axes(path, names))
-    axes = with_options(path, stack.shape, axes, options)
-    order = tuple(sorted(range(len(names)), key=lambda axis: CANONICAL.index(names[axis])))
-    info = ImageInfo(
-        shape=tuple(stack.shape[axis] for axis in order),
-        dtype=check_dtype(path, stack.dtype),
-        axes=tuple(axes[axis] for axis in order),
-        notes=stack.notes,
+    series = opened(path)
+    if not 0 <= options.level < len(series.levels):
+        count = len(series.levels)
+        there = f"there are {count} (0 to {count - 1})" if count > 1 else "this image has one level, 0"
+        message = f"{path}: level {options.level} is not there; {there}"
+        raise InputError(message)
+    finest, level = series.levels[0], series.levels[options.level]
+    names = axis_names(path, level.axes, level.shape, options.axes)
+    axes = tuple(
+        _placed(axis, series.metadata.spacing, fine, here)
+        for axis, fine, here in zip(named_axes(path, names), finest.shape, level.shape, strict=True)
     )
-    return TiffSource(path, info, order)
+    axes = with_options(path, level.shape, axes, options)
+    order = canonical_order(names)
+    shape = tuple(level.shape[axis] for axis in order)
+    channels = series.metadata.channels
+    channel_count = dict(zip(names, level.shape, strict=True)).get("c", 1)
+    info = ImageInfo(
+        shape=shape,
+        dtype=check_dtype(path, level.dtype),
+        axes=tuple(axes[axis] for axis in order),
+        chunks=tuple(min(level.pieces[axis], level.shape[axis]) for axis in order) if level.pieces else None,
+        channels=channels if len(channels) == channel_count else (),
+        notes=series.notes,
+    )
+    return TiffSource(path, info, order, options.level)
 
 
-def _placed(axis: Axis, spacing: Mapping[str, tuple[float, str]]) -> Axis:
+def _placed(axis: Axis, spacing: Mapping[str, tuple[float, str]], finest: int, here: int) -> Axis:
+    """Return an axis with its step, of a coarser level the finest one's times what it has fewer voxels."""
     step, unit = spacing.get(axis.name, (1.0, None))
-    return replace(axis, spacing=step, unit=unit)
+    return replace(axis, spacing=step * _ratio(finest, here), unit=unit)
+
+
+def _ratio(finest: int, here: int) -> float:
+    """Return how many of the finest voxels one of a coarser level covers: a power of 2 where sizes were halved."""
+    halved, ratio = finest, 1
+    while halved > here:
+        halved, ratio = -(-halved // 2), 2 * ratio
+    return ratio if halved == here else finest / here
+
+
+def create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink:
+    """Return a sink that writes one OME-TIFF file."""
+    return TiffSink(path, image, options)
+
+
+def open_written(path: str, layouts: Sequence[Layout]) -> Written:
+    """Return a file that a run wrote, or what it has gathered for it."""
+    return WrittenFile(path, _finished, layouts)
+
+
+def _finished(path: str, level: int) -> Source:
+    return open_source(path, SourceOptions(level=level))
 
 
 class TiffSource(Source):
-    """One volume in a TIFF file, which each process opens for itself."""
+    """One level of a volume in a TIFF file, which each process opens for itself."""
 
-    cache_bytes = 0
-
-    def __init__(self, path: str, info: ImageInfo, order: tuple[int, ...]) -> None:
+    def __init__(self, path: str, info: ImageInfo, order: tuple[int, ...], level: int) -> None:
         self.path = path
         self.info = info
         self.order = order
+        self.level = level
+
+    @property
+    def decoded_chunks(self) -> tuple[tuple[int, int], ...] | None:
+        """Tiles, or whole pages; None where the file is mapped."""
+        return tuple((extent, 0) for extent in self.info.chunks) if self.info.chunks else None
 
     def read(self, region: Region) -> npt.NDArray[Any]:
-        """Return the voxels of a region; each page that it touches is decoded."""
-        slices = [slice(0)] * len(self.order)
-        for position, axis in enumerate(self.order):
-            slices[axis] = region.slices[position]
-        voxels = _opened(self.path, file_identity(self.path), os.getpid()).read(tuple(slices))
+        """Return the voxels of a region; each page or tile that it touches is decoded, unless it is kept."""
+        place = region_of_file(region, self.order)
+        voxels = opened(self.path).read(self.level, place.slices, self.cache_bytes)
         return voxels.transpose(self.order).astype(self.info.dtype, order="C", copy=False)
 
     def signature(self) -> str:
-        """Return the format: all else stands in the file."""
-        return "tiff"
+        """Return the format and the level: all else stands in the file."""
+        return f"tiff level {self.level}"
 
     def files(self, region: Region) -> tuple[str, ...]:
         """Return the file."""
@@ -97,70 +153,62 @@ class TiffSource(Source):
         return (self.path,)
 
 
-class _Stack:
-    """The first series of a TIFF file; the file is open only while it is read, by one thread at a time."""
+class TiffSink(SingleFileSink):
+    """An OME-TIFF file in the making: compressed tiles, and levels of fewer rows and columns below each page."""
 
-    def __init__(self, path: str) -> None:
-        tifffile = load_extra(path, "tifffile", "tiff")
-        try:
-            with tifffile.TiffFile(path) as file:
-                self._file = file
-                self._series = file.series[0]
-                self.spacing = spacing_of_file(file)
-                count = len(file.series)
-        except (tifffile.TiffFileError, OSError, ValueError, IndexError, struct.error) as error:
-            message = f"{path}: is no TIFF file that can be read ({error})"
-            raise InputError(message) from error
-        self._path = path
-        self._lock = threading.Lock()
-        self.axes: str = self._series.axes
-        self.shape: tuple[int, ...] = tuple(self._series.shape)
-        self.dtype = np.dtype(self._series.dtype).newbyteorder("=")
-        self.notes = (f"{path}: holds {count} series; the first is read",) if count > 1 else ()
+    def __init__(self, path: str, image: ImageInfo, options: SinkOptions) -> None:
+        in_canonical_order(path, image)
+        if image.dtype in NOT_WRITTEN:
+            instead = NOT_WRITTEN[image.dtype]
+            message = f"{path}: OME-TIFF has no voxels of {image.dtype}; give the output `dtype: {instead}`"
+            raise InputError(message)
+        load_extra(path, "tifffile", "tiff")
+        # Every level has a page for each page of the finest one.
+        super().__init__(path, image, replace(options, pyramid_axes="yx"))
+        self._check_planes()
 
-    def read(self, slices: tuple[slice, ...]) -> npt.NDArray[Any]:
-        """Return a part of the series, in the file's order of axes."""
-        with self._lock:
-            self._file.filehandle.open()
-            try:
-                return self._read_mapped(slices) if self._series.dataoffset is not None else self._read_pages(slices)
-            except (OSError, ValueError, RuntimeError, struct.error, zlib.error) as error:
-                message = f"{self._path}: a page cannot be read; the file is damaged or cut short ({error})"
-                raise RunError(message) from error
-            finally:
-                self._file.filehandle.close()
+    def _check_planes(self) -> None:
+        extents = dict(zip((axis.name for axis in self.image.axes), self.image.shape, strict=True))
+        plane_bytes = extents.get("y", 1) * extents.get("x", 1) * np.dtype(self.image.dtype).itemsize
+        if plane_bytes > MOST_PLANE_BYTES:
+            message = (
+                f"{self.path}: a plane takes {plane_bytes / 2**30:.3g} GiB, and at most {MOST_PLANE_BYTES / 2**30:.3g} "
+                "GiB are written as TIFF; write an OME-Zarr"
+            )
+            raise InputError(message)
 
-    def _read_mapped(self, slices: tuple[slice, ...]) -> npt.NDArray[Any]:
-        """Read pages that lie uncompressed, one behind the other."""
-        dtype = self.dtype.newbyteorder(self._file.byteorder)
-        offset = self._series.dataoffset
-        pages = np.memmap(self._path, dtype=dtype, mode="r", offset=offset, shape=self.shape)
-        return np.array(pages[slices], dtype=self.dtype)
+    def _write(
+        self,
+        file: BinaryIO,
+        provenance: Mapping[str, Any],
+        windows: tuple[tuple[float, float, float, float], ...],
+    ) -> None:
+        del windows  # OME-TIFF tells none
+        tifffile = load_extra(self.path, "tifffile", "tiff")
+        how = {"photometric": "minisblack", "tile": TILE, "compression": "zlib", "compressionargs": {"level": 1}}
+        is_large = sum(level.size_bytes for level in self.levels) > LARGE_BYTES
+        with tifffile.TiffWriter(file, bigtiff=is_large, byteorder="<", ome=True) as writer:
+            for number, level in enumerate(self.levels):
+                metadata = written_metadata(self.path, level, provenance) if number == 0 else None
+                writer.write(
+                    self._tiles(number),
+                    shape=level.shape,
+                    dtype=np.dtype(level.dtype).newbyteorder("<"),
+                    subifds=len(self.levels) - 1 if number == 0 else None,
+                    subfiletype=1 if number else 0,
+                    metadata=metadata,
+                    **how,
+                )
 
-    def _read_pages(self, slices: tuple[slice, ...]) -> npt.NDArray[Any]:
-        outer_ndim = self._outer_ndim()
-        outer, inner = self.shape[:outer_ndim], self.shape[outer_ndim:]
-        wanted = [range(n)[cut] for n, cut in zip(self.shape, slices, strict=True)]
-        voxels = np.zeros(tuple(map(len, wanted)), self.dtype)
-        for index in np.ndindex(*voxels.shape[:outer_ndim]):
-            place = tuple(axis[i] for axis, i in zip(wanted[:outer_ndim], index, strict=True))
-            page = self._series.pages[int(np.ravel_multi_index(place, outer)) if place else 0]
-            # A page that the file leaves out reads as zeros, as in tifffile.
-            if page is not None:
-                voxels[index] = page.asarray(maxworkers=1).reshape(inner)[slices[outer_ndim:]]
-        return voxels
+    def _tiles(self, level: int) -> Iterator[npt.NDArray[Any]]:
+        rows, columns = TILE
+        for slab in self._slabs(level, outermost="tc"):
+            for plane in slab:
+                for row in range(0, plane.shape[0], rows):
+                    for column in range(0, plane.shape[1], columns):
+                        tile = plane[row : row + rows, column : column + columns]
+                        lacking = [(0, full - n) for full, n in zip(TILE, tile.shape, strict=True)]
+                        yield np.pad(tile, lacking)
 
-    def _outer_ndim(self) -> int:
-        """Return how many leading axes count pages; the others lie within one."""
-        page_voxels = prod(self._series.keyframe.shape)
-        for ndim in range(len(self.shape) + 1):
-            if prod(self.shape[ndim:]) == page_voxels:
-                return ndim
-        message = f"{self._path}: pages of {self._series.keyframe.shape} do not make up a volume of {self.shape}"
-        raise InputError(message)
-
-
-@lru_cache(maxsize=8)
-def _opened(path: str, identity: str, process: int) -> _Stack:  # noqa: ARG001  # the last two tell readers apart
-    """Read the table of pages once in each process, and again when the file was replaced."""
-    return _Stack(path)
+    def _opened(self, level: int) -> Source:
+        return _finished(self.path, level)

@@ -1,6 +1,7 @@
 """What every source and every sink must do, as functions for tests; and strategies that draw images.
 
-A new format is taken up by the tests once it has an entry in `EXAMPLES`; a sink needs none.
+A new format is taken up by the tests once it has an entry in `EXAMPLES`, and one in `LEAST_AXES` if its images have
+more than one axis; a sink needs none.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask.array
+import h5py
+import mrcfile
 import nibabel
 import numpy as np
 import pytest
@@ -24,11 +28,11 @@ from numpy.testing import assert_array_equal, assert_array_less, assert_equal
 from convolume.errors import InputError
 from convolume.image import Axis, ImageInfo, default_axes
 from convolume.regions import BlockGrid, Region
-from convolume.stores import SinkOptions, SourceOptions, create_sink, lazy, memory, open_source
+from convolume.stores import SinkOptions, SourceOptions, create_sink, lazy, memory, open_source, open_written
+from convolume.stores._zarr_metadata import METADATA_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DTYPES",
     "EXAMPLES",
+    "LEAST_AXES",
     "check_crosses_processes",
     "check_identity",
     "check_sink",
@@ -168,7 +173,10 @@ def _identity_at(path: str, folder: Path, changed_ns: int) -> Identity:
 
 
 def check_sink(path: str, array: npt.NDArray[Any], options: SinkOptions) -> None:
-    """Hold a sink to its promise: whole units in, the same voxels out, and nothing opens before it is finished."""
+    """Hold a sink to its promise: whole units in, the same voxels out, and nothing opens before it is finished.
+
+    What is written is found again, file by file, where the format keeps marks of it.
+    """
     info = image_info(array)
     sink = create_sink(path, info, options)
     sink.check()
@@ -187,8 +195,27 @@ def check_sink(path: str, array: npt.NDArray[Any], options: SinkOptions) -> None
         promised = (source.info.shape, source.info.dtype, source.info.axes)
         assert_equal(promised, (level.shape, level.dtype, level.axes))
         _assert_equal(source.read(Region.whole(level.shape)), written)
+    if sink.journal_folder is not None:
+        _check_written(path, levels)
     with pytest.raises(InputError, match="exists already"):
         create_sink(path, info, SinkOptions()).check()
+
+
+def _check_written(path: str, levels: list[npt.NDArray[Any]]) -> None:
+    """Find every file of voxels, and in each what it holds; files that are not there hold zeros only."""
+    written, found = open_written(path), set()
+    for number, voxels in enumerate(levels):
+        for file, region in written.units(number, Region.whole(voxels.shape)):
+            _assert_equal(written.read(number, region), voxels[region.slices])
+            assert_equal(os.path.exists(file), bool(_bits(voxels[region.slices]).any()))  # noqa: PTH110
+            found.add(file)
+    names = {str(file) for file in Path(path).rglob("*") if file.is_file() and file.name not in METADATA_FILES}
+    assert_equal(names - found, set())
+
+
+def _bits(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the bytes of voxels: of negative zero not all are zero."""
+    return np.frombuffer(voxels.tobytes(), np.uint8)
 
 
 def _write_level(sink: Sink, number: int, voxels: npt.NDArray[Any]) -> None:
@@ -247,11 +274,45 @@ def _tiff(folder: Path, array: npt.NDArray[Any]) -> str:
     return path
 
 
+def _hdf5(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.h5")
+    with h5py.File(path, "w") as file:
+        file.create_dataset(
+            "volumes/raw", data=array, chunks=tuple(map(min, array.shape, (3,) * 5)), compression="gzip"
+        )
+    return path
+
+
+def _mrc(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.mrc")
+    with mrcfile.new(path) as file:
+        file.set_data(array)
+    return path
+
+
+def _npy(folder: Path, array: npt.NDArray[Any]) -> str:
+    path = str(folder / "example.npy")
+    np.save(path, array)
+    return path
+
+
+def _image_series(folder: Path, array: npt.NDArray[Any]) -> str:
+    for number, plane in enumerate(array):
+        tifffile.imwrite(folder / f"plane{number}.tif", plane, photometric="minisblack")
+    return str(folder / "plane*.tif")
+
+
 EXAMPLES: Mapping[str, Callable[[Path, npt.NDArray[Any]], str]] = {
+    "hdf5": _hdf5,
+    "image_series": _image_series,
     "lazy": _lazy,
     "memory": _memory,
+    "mrc": _mrc,
     "nifti": _nifti,
+    "npy": _npy,
     "ome_zarr": _ome_zarr,
     "tiff": _tiff,
     "zarr": _zarr,
 }
+
+LEAST_AXES: Mapping[str, int] = {"image_series": len("zyx")}

@@ -1,0 +1,238 @@
+"""The first series of a TIFF file, read by region: mapped, page by page, or tile by tile."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convolume.errors import InputError, RunError
+from convolume.stores._decoded import PIECES
+from convolume.stores._files import file_identity, load_extra
+from convolume.stores._tiff_metadata import TiffMetadata, metadata_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+__all__ = ["TiffLevel", "opened"]
+
+# Of tiles, in the order in which tifffile places them: separate sample, depth, length, width, contiguous sample.
+_PLACED_NDIM = 5
+
+
+def opened(path: str) -> TiffSeries:
+    """Return the table of pages of a file, read once in each process, and again when the file was replaced.
+
+    Raises
+    ------
+    InputError
+        tifffile is not installed, or the file is damaged.
+    """
+    return _opened(path, file_identity(path), os.getpid())
+
+
+@lru_cache(maxsize=8)
+def _opened(path: str, identity: str, process: int) -> TiffSeries:  # noqa: ARG001  # tells readers apart
+    return TiffSeries(path, identity)
+
+
+@dataclass(frozen=True)
+class TiffLevel:
+    """One level of the series, in the file's order of axes."""
+
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    pieces: tuple[int, ...] | None
+    """Extents of what is decoded at a time; None where the file is mapped."""
+
+
+class TiffSeries:
+    """The first series of a TIFF file; the file is open only while it is read, by one thread at a time."""
+
+    def __init__(self, path: str, identity: str) -> None:
+        tifffile = load_extra(path, "tifffile", "tiff")
+        try:
+            with tifffile.TiffFile(path) as file:
+                series = file.series[0]
+                self._levels = tuple(series.levels)
+                self.levels = tuple(map(_described, self._levels))
+                self.metadata: TiffMetadata = metadata_of(file)
+                count = len(file.series)
+        except (tifffile.TiffFileError, OSError, ValueError, IndexError, struct.error) as error:
+            message = f"{path}: is no TIFF file that can be read ({error})"
+            raise InputError(message) from error
+        self._path, self._identity = path, identity
+        self._byteorder = file.byteorder
+        self._lock = threading.Lock()
+        self.notes = (f"{path}: holds {count} series; the first is read",) if count > 1 else ()
+
+    def read(self, level: int, slices: tuple[slice, ...], cache_bytes: int) -> npt.NDArray[Any]:
+        """Return a part of a level, in the file's order of axes; of decoded pieces so many bytes are kept.
+
+        Raises
+        ------
+        RunError
+            The file is damaged.
+        """
+        try:
+            if self.levels[level].pieces is None:
+                return self._read_mapped(level, slices)
+            return self._read_pages(level, slices, cache_bytes)
+        except (OSError, ValueError, RuntimeError, struct.error, zlib.error) as error:
+            message = f"{self._path}: a page cannot be read; the file is damaged or cut short ({error})"
+            raise RunError(message) from error
+
+    def _read_mapped(self, level: int, slices: tuple[slice, ...]) -> npt.NDArray[Any]:
+        """Read pages that lie uncompressed, one behind the other."""
+        found = self.levels[level]
+        stored = found.dtype.newbyteorder(self._byteorder)
+        offset = self._levels[level].dataoffset
+        pages = np.memmap(self._path, dtype=stored, mode="r", offset=offset, shape=found.shape)
+        return np.array(pages[slices], dtype=found.dtype)
+
+    def _read_pages(self, level: int, slices: tuple[slice, ...], cache_bytes: int) -> npt.NDArray[Any]:
+        found, series = self.levels[level], self._levels[level]
+        outer_ndim = _outer_ndim(series)
+        outer = found.shape[:outer_ndim]
+        wanted = [range(n)[cut] for n, cut in zip(found.shape, slices, strict=True)]
+        voxels = np.zeros(tuple(map(len, wanted)), found.dtype)
+        for index in np.ndindex(*voxels.shape[:outer_ndim]):
+            place = tuple(axis[i] for axis, i in zip(wanted[:outer_ndim], index, strict=True))
+            number = int(np.ravel_multi_index(place, outer)) if place else 0
+            self._read_page(level, number, slices[outer_ndim:], voxels[index], cache_bytes)
+        return voxels
+
+    def _read_page(
+        self, level: int, number: int, slices: tuple[slice, ...], voxels: npt.NDArray[Any], cache_bytes: int
+    ) -> None:
+        """Put the part of a page where it belongs; what the file leaves out reads as zeros, as in tifffile."""
+        name = (self._path, self._identity, level, number)
+        keyframe = self._levels[level].keyframe
+        if not keyframe.is_tiled:
+            whole = PIECES.get(name, partial(self._page, level, number), cache_bytes)
+            voxels[...] = whole.reshape(self.levels[level].shape[-len(slices) :] if slices else ())[slices]
+            return
+        placed_slices = _placed(slices, self.levels[level].shape[-len(slices) :], keyframe.shaped)
+        target = voxels.reshape(tuple(cut.stop - cut.start for cut in placed_slices))
+        for tile, start in _tiles(keyframe, placed_slices):
+            decoded = PIECES.get((*name, tile), partial(self._tile, level, number, tile), cache_bytes)
+            _copy_common(decoded, start, target, placed_slices)
+
+    def _page(self, level: int, number: int) -> npt.NDArray[Any]:
+        with self._page_open(level, number) as page:
+            if page is None:
+                return np.zeros(self._levels[level].keyframe.shape, self.levels[level].dtype)
+            whole: npt.NDArray[Any] = page.asarray(maxworkers=1)
+            return whole
+
+    def _tile(self, level: int, number: int, tile: int) -> npt.NDArray[Any]:
+        """Return a tile, in five axes."""
+        keyframe = self._levels[level].keyframe
+        with self._page_open(level, number) as page:
+            if page is None:
+                encoded = None
+            else:
+                handle = page.parent.filehandle
+                handle.seek(page.dataoffsets[tile])
+                encoded = handle.read(page.databytecounts[tile]) or None
+                tables = page.jpegtables
+        if encoded is None:
+            return np.zeros((1, *_tile_shape(keyframe)), self.levels[level].dtype)
+        extra = {} if tables is None else {"jpegtables": tables, "jpegheader": keyframe.jpegheader}
+        decoded, _, shape = keyframe.decode(encoded, tile, **extra)
+        return np.asarray(decoded).reshape((1, *shape))
+
+    @contextmanager
+    def _page_open(self, level: int, number: int) -> Iterator[Any]:
+        """Give a page of which the file is open; None where the file has no such page."""
+        with self._lock:
+            main = self._levels[0].keyframe.parent.filehandle
+            main.open()
+            try:
+                page = self._levels[level].pages[number]
+                if page is None or page.parent.filehandle is main:
+                    yield page
+                    return
+                # A series may lie in several files.
+                page.parent.filehandle.open()
+                try:
+                    yield page
+                finally:
+                    page.parent.filehandle.close()
+            finally:
+                main.close()
+
+
+def _described(series: Any) -> TiffLevel:
+    shape = tuple(series.shape)
+    dtype = np.dtype(series.dtype).newbyteorder("=")
+    if series.dataoffset is not None:
+        return TiffLevel(series.axes, shape, dtype, None)
+    outer_ndim, keyframe = _outer_ndim(series), series.keyframe
+    inner = shape[outer_ndim:]
+    if keyframe.is_tiled:
+        extents = _placed((slice(None),) * len(inner), inner, keyframe.shaped)
+        tile = (1, *_tile_shape(keyframe))
+        inner = tuple(tile[position] for position, cut in enumerate(extents) if cut.start is None)
+    return TiffLevel(series.axes, shape, dtype, (1,) * outer_ndim + inner)
+
+
+def _outer_ndim(series: Any) -> int:
+    """Return how many leading axes count pages; the others lie within one."""
+    page_voxels = prod(series.keyframe.shape)
+    for ndim in range(len(series.shape) + 1):
+        if prod(series.shape[ndim:]) == page_voxels:
+            return ndim
+    message = f"pages of {series.keyframe.shape} do not make up a volume of {series.shape}"
+    raise ValueError(message)
+
+
+def _tile_shape(keyframe: Any) -> tuple[int, int, int, int]:
+    """Return depth, length, width and contiguous samples of a tile."""
+    samples = keyframe.samplesperpixel if keyframe.planarconfig == 1 else 1
+    return (max(1, keyframe.tiledepth), keyframe.tilelength, keyframe.tilewidth, samples)
+
+
+def _placed(slices: tuple[slice, ...], shape: tuple[int, ...], shaped: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return a part of a page in five axes, of which the page's shape leaves out some of length 1."""
+    placed, left = [], list(zip(shape, slices, strict=True))
+    for extent in shaped:
+        if left and left[0][0] == extent:
+            placed.append(left.pop(0)[1])
+        else:
+            placed.append(slice(0, 1))
+    return tuple(placed)
+
+
+def _tiles(keyframe: Any, slices: tuple[slice, ...]) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Yield the number and the first voxel of every tile that a part of a page touches."""
+    tile = (1, *_tile_shape(keyframe))
+    counts = tuple(-(-n // t) for n, t in zip(keyframe.shaped, tile, strict=True))
+    touched = tuple(range(cut.start // t, -(-cut.stop // t)) for cut, t in zip(slices, tile, strict=True))
+    for place in np.ndindex(*map(len, touched)):
+        index = tuple(axis[i] for axis, i in zip(touched, place, strict=True))
+        start = tuple(i * t for i, t in zip(index, tile, strict=True))
+        yield int(np.ravel_multi_index(index, counts)), start
+
+
+def _copy_common(
+    piece: npt.NDArray[Any], start: tuple[int, ...], target: npt.NDArray[Any], slices: tuple[slice, ...]
+) -> None:
+    """Copy what a piece that begins at `start` and the part of the page that `slices` name have in common."""
+    into, of = [], []
+    for first, extent, cut in zip(start, piece.shape, slices, strict=True):
+        low, high = max(first, cut.start), min(first + extent, cut.stop)
+        into.append(slice(low - cut.start, high - cut.start))
+        of.append(slice(low - first, high - first))
+    target[tuple(into)] = piece[tuple(of)]
