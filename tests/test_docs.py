@@ -17,8 +17,9 @@ from convolume.errors import InputError, RunError
 from convolume.filters import Filter, filter_class, make_filter
 from convolume.image import MICROMETRES_PER_UNIT
 from convolume.lengths import Length
+from convolume.planning.config import Config
 from convolume.planning.document import compose
-from convolume.planning.models import Config, FigureSpec, InputSpec, OutputSpec, Panel, Workflow
+from convolume.planning.models import FigureSpec, InputSpec, OutputSpec, Panel, Workflow
 from convolume.planning.spec import read_config, read_workflow
 from convolume.registry import member_names
 

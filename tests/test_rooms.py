@@ -34,7 +34,7 @@ LINES = (
     frozenset({"execution", "planning"}),
     frozenset(
         "cli completion conversion drafting fingerprint inspection ndimage preparation ".split()  # noqa: SIM905
-        + "refusals report resume runner volume".split()  # noqa: SIM905
+        + "refusals report resume runner sites volume".split()  # noqa: SIM905
     ),
     # The front door and ``python -m`` open all of it; the conformance suites look at all of it.
     frozenset({"__init__", "__main__", "testing"}),
@@ -46,7 +46,7 @@ DOORS = {
     "click": ("cli.py",),
     "dask.array": ("execution/overlap.py", "ndimage/", "stores/", "volume.py"),
     "dask_image": ("report/measurements.py", "stores/"),
-    "distributed": ("clusters/", "execution/", "runner.py"),
+    "distributed": ("clusters/", "execution/", "sites.py"),
     "h5py": ("stores/",),
     "hdf5plugin": ("stores/",),
     "imageio": ("stores/",),

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import os
-import re
-import sys
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from convolume.clusters import Cluster, ClusterSettings
 from convolume.completion import draw_figures, finish_outputs, measurements, output_records, versions
-from convolume.devices._selection import alike_devices, choose_device, worker_environments
+from convolume.devices._selection import alike_devices
 from convolume.errors import RunError
 from convolume.execution.neighbours import Share, announced, neighbours_note
 from convolume.execution.pyramid import Pyramid, drive_pyramids, pyramid_block_count
+from convolume.execution.standing import check_input_seen, check_outputs_seen
 from convolume.execution.verify import Verdict
 from convolume.execution.verify import verify as verify_blocks
 from convolume.execution.windows import drive_windows
-from convolume.layouts import THREADS_VARIABLE
-from convolume.planning.models import Config
-from convolume.planning.plan import Plan, Resources
-from convolume.planning.spec import Document, read_config, read_workflow
+from convolume.planning.spec import Document, read_workflow, with_whole_paths
 from convolume.preparation import prepare
 from convolume.records import BlockRecord, RunRecord
-from convolume.registry import load_member
 from convolume.report.progress import Progress, Silent
 from convolume.resume import Decision, Undertaking, decide, done_note, undertaken
+from convolume.sites import Site, is_of_config, sited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from os import PathLike
 
-    from convolume.devices._selection import DeviceChoice
+    from convolume.clusters import Cluster
+    from convolume.clusters.address import StandingScheduler
     from convolume.execution.totals import BlockTotals
     from convolume.planning.models import Workflow
-    from convolume.records import DeviceInfo
+    from convolume.planning.plan import Plan
 
     WrittenConfig = str | PathLike[str] | Mapping[str, Any] | None
     Written = str | PathLike[str] | Mapping[str, Any] | Document[Workflow]
@@ -96,10 +90,12 @@ def run(
     9.0
     """
     began = perf_counter()
-    decision, site = _decided(workflow, config, overrides, restart=restart, same_input=same_input)
-    shared = announced(_share(decision, site))
-    with undertaken(decision) as undertaking, shared, site.cluster() as cluster:
-        return _execute(undertaking, cluster, progress or Silent(), began)
+    document = _document(workflow, overrides)
+    with sited(config, overrides) as site:
+        decision = _decided(document, site, restart=restart, same_input=same_input)
+        shared = announced(_share(decision, site))
+        with undertaken(decision) as undertaking, shared, site.cluster() as cluster:
+            return _execute(undertaking, cluster, progress or Silent(), began)
 
 
 def plan(
@@ -115,8 +111,10 @@ def plan(
     InputError
         The workflow cannot be run.
     """
-    decision, _ = _decided(workflow, config, overrides, may_write=False)
-    return decision.with_notes(done_note(decision)).prepared.plan
+    document = _document(workflow, overrides)
+    with sited(config, overrides) as site:
+        decision = _decided(document, site, may_write=False)
+        return decision.with_notes(done_note(decision)).prepared.plan
 
 
 def verify(path: str, *, config: WrittenConfig = None, overrides: Sequence[str] = ()) -> Verdict:
@@ -136,29 +134,44 @@ def verify(path: str, *, config: WrittenConfig = None, overrides: Sequence[str] 
     InputError
         There is no output, or it has no marks.
     """
-    with _site(config, list(overrides)).cluster() as cluster:
-        return verify_blocks(path, cluster)
+    with sited(config, overrides) as site, site.cluster() as cluster:
+        return verify_blocks(str(Path(path).absolute()) if site.joined else path, cluster)
+
+
+def _document(workflow: Written, overrides: Sequence[str]) -> Document[Workflow]:
+    of_workflow = [override for override in overrides if not is_of_config(override)]
+    return workflow if isinstance(workflow, Document) else read_workflow(workflow, of_workflow)
 
 
 def _decided(
-    workflow: Written,
-    config: WrittenConfig,
-    overrides: Sequence[str],
+    document: Document[Workflow],
+    site: Site,
     *,
     restart: bool = False,
     same_input: bool = False,
     may_write: bool = True,
-) -> tuple[Decision, _Site]:
-    of_config = [override for override in overrides if re.split(r"[=.\[]", override)[0] in Config.model_fields]
-    of_workflow = [override for override in overrides if override not in of_config]
-    document = workflow if isinstance(workflow, Document) else read_workflow(workflow, of_workflow)
-    site = _site(config, of_config)
+) -> Decision:
+    if site.joined:
+        document = with_whole_paths(document)
     prepare_with = partial(prepare, document, site.resources, site.device, crosses_processes=site.crosses_processes)
     decision = decide(document.model, prepare_with, restart=restart, same_input=same_input, may_write=may_write)
-    return decision.with_notes(neighbours_note(_share(decision, site), site.device.info)), site
+    if site.joined:
+        _check_reach(site.joined, decision)
+        return decision.with_notes(site.notes)
+    return decision.with_notes(neighbours_note(_share(decision, site), site.device.info))
 
 
-def _share(decision: Decision, site: _Site) -> Share:
+def _check_reach(cluster: StandingScheduler, decision: Decision) -> None:
+    """Refuse what workers of other machines do not see."""
+    prepared = decision.prepared
+    with prepared.document.at("input", "path"):
+        check_input_seen(cluster, prepared.job.source)
+    for name, sink in prepared.sinks.items():
+        with prepared.document.at("outputs", name, "path"):
+            check_outputs_seen(cluster, sink)
+
+
+def _share(decision: Decision, site: Site) -> Share:
     """Return what a run may take of this machine; nothing where its workers were started by others, anywhere."""
     if site.active is not None and site.crosses_processes:
         return Share(0)
@@ -169,89 +182,6 @@ def _share(decision: Decision, site: _Site) -> Share:
         device_bytes=planned.peak_device_bytes,
         devices=tuple(each.identifier for each in devices),
     )
-
-
-@dataclass(frozen=True)
-class _Site:
-    """Where a run happens: the device, what the cluster offers, and how to open it."""
-
-    resources: Resources
-    device: DeviceChoice
-    crosses_processes: bool
-    settings: ClusterSettings
-    active: Cluster | None = None
-
-    def cluster(self) -> AbstractContextManager[Cluster]:
-        if self.active is not None:
-            return nullcontext(self.active)
-        opened: Cluster = load_member("clusters", self.resources.cluster).open_cluster(self.settings)
-        return opened
-
-
-def _site(config: WrittenConfig, overrides: list[str]) -> _Site:
-    settled = read_config(config, overrides).model
-    device = choose_device(settled.device)
-    active = _active_cluster() if config is None else None
-    if active is not None:
-        resources = Resources(
-            active.kind,
-            active.worker_count,
-            active.threads_per_worker,
-            active.worker_memory_bytes,
-            worker_held_bytes=active.worker_held_bytes,
-            is_this_process=not active.crosses_processes,
-        )
-        return _Site(resources, device, active.crosses_processes, ClusterSettings(), active)
-    kind = settled.cluster if config is not None else "in_process"
-    alike = alike_devices(device.info)
-    settings = load_member("clusters", kind).resolve(
-        ClusterSettings(
-            # A card serves one process; a processor is shared by several.
-            workers=settled.workers or (len(alike) if device.info.kind == "gpu" else 0),
-            threads_per_worker=settled.threads_per_worker or 0,
-            memory_bytes=settled.memory or 0,
-            dashboard=settled.dashboard,
-            host=settled.host,
-            tls=(settled.tls.ca, settled.tls.cert, settled.tls.key) if settled.tls else None,
-            insecure=settled.insecure,
-            worker_environments=_handed_out(alike),
-        )
-    )
-    cores = max(1, (os.cpu_count() or 1) // settings.workers)
-    backend = load_member("devices", device.info.backend)
-    of_device = backend.worker_environment(device.info, cores)
-    settings = settings.with_environment({**of_device, THREADS_VARIABLE: str(cores)})
-    worker_memory_bytes = settings.memory_bytes // settings.workers
-    resources = Resources(
-        kind,
-        settings.workers,
-        settings.threads_per_worker,
-        worker_memory_bytes,
-        is_this_process=kind == "in_process",
-        environment=settings.environment,
-    )
-    return _Site(resources, device, kind != "in_process", settings)
-
-
-def _handed_out(alike: tuple[DeviceInfo, ...]) -> tuple[tuple[tuple[str, str], ...], ...]:
-    """Return what hands a device to each worker, where there are several."""
-    if len(alike) == 1:
-        return ()
-    return tuple(tuple(variables.items()) for variables in worker_environments(alike))
-
-
-def _active_cluster() -> Cluster | None:
-    """Return the user's own dask cluster where there is one; distributed is not imported to find out."""
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import default_client  # noqa: PLC0415
-
-    from convolume.clusters._distributed import DistributedCluster  # noqa: PLC0415
-
-    try:
-        return DistributedCluster(default_client())
-    except ValueError:
-        return None
 
 
 def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, began: float) -> RunRecord:

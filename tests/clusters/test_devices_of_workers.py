@@ -10,7 +10,7 @@ SCRIPT = """
 import os, time
 from convolume.clusters import Task
 from convolume.devices._selection import open_device, retire_device
-from convolume.runner import _site
+from convolume.sites import sited
 
 def opened(info, number):
     time.sleep(0.05)
@@ -22,9 +22,9 @@ def after_losing_it(info):
     return handed, open_device(info).info.identifier if not handed.endswith("/0") else "is the first"
 
 if __name__ == "__main__":
-    site = _site({"workers": 2, "threads_per_worker": 1, "device": "pthread", "dashboard": False}, [])
-    info = site.device.info
-    with site.cluster() as cluster:
+    config = {"workers": 2, "threads_per_worker": 1, "device": "pthread", "dashboard": False}
+    with sited(config, []) as site, site.cluster() as cluster:
+        info = site.device.info
         tasks = (Task("opened", (n,), opened, (info, n)) for n in range(20))
         told = set(cluster.map_unordered(tasks))
         print(len(told), len({process for process, _ in told}), *sorted({name[-2:] for _, name in told}))

@@ -117,15 +117,20 @@ def workflows(draw: st.DrawFn) -> Workflow:
     return Workflow(outputs=numbered, figures=drawn, **fields)
 
 
-configs = st.builds(
+wishes = optional(words | st.lists(words, min_size=1).map(tuple))
+joining = st.builds(
+    Config, cluster=st.just("address"), scheduler=st.integers(1, 65535).map("tcp://node7:{}".format), device=wishes
+)
+starting = st.builds(
     Config,
-    cluster=st.sampled_from(member_names("clusters")),
+    cluster=st.sampled_from(sorted(set(member_names("clusters")) - {"address"})),
     workers=optional(st.integers(1, 99)),
     threads_per_worker=optional(st.integers(1, 99)),
-    device=optional(words | st.lists(words, min_size=1).map(tuple)),
+    device=wishes,
     memory=optional(st.integers(1, 2**60)),
     dashboard=st.booleans(),
 )
+configs = starting | joining
 
 
 @settings(max_examples=150, deadline=None)

@@ -29,7 +29,7 @@ class ClusterSettings:
     `memory_bytes` is that of all workers together. `environment` holds variables that a worker process
     needs before it starts; workers take those of `worker_environments` in turn beside them. `host` is the address that
     everything listens on, `tls` the files of authority, certificate and key; the dashboard has none, and stays on
-    loopback unless `insecure` opens it too.
+    loopback unless `insecure` opens it too. `scheduler` is the address of one that runs already, and is joined.
     """
 
     workers: int = 0
@@ -41,6 +41,7 @@ class ClusterSettings:
     host: str = LOOPBACK
     tls: tuple[str, str, str] | None = None
     insecure: bool = False
+    scheduler: str = ""
 
     def with_environment(self, variables: Mapping[str, str]) -> ClusterSettings:
         """Return settings whose worker processes start with these variables."""

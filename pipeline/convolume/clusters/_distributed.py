@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from distributed import wait
+from distributed.client import FuturesCancelledError
+from distributed.comm.core import CommClosedError
 from distributed.protocol import pickle
 from distributed.scheduler import KilledWorker
 
@@ -21,6 +23,9 @@ __all__ = ["DistributedCluster"]
 
 # So often in a row, with so many seconds between, no worker may be there before a run is given up.
 _PATIENCE, _PATIENCE_S = 3, 10.0
+# What distributed raises when the scheduler is gone; what tasks raise comes back as their result.
+_LOST = (CommClosedError, FuturesCancelledError)
+_LOST_MESSAGE = "the connection to the scheduler was lost: see whether it still runs, and what its log says"
 
 
 class DistributedCluster(Cluster):
@@ -56,7 +61,12 @@ class DistributedCluster(Cluster):
         key = (f"{name}-{self._token}", *task.index)
         # To the scheduler, which unpacks whatever it is sent, it is one object and not some hundred.
         packed = pickle.dumps((task.function, task.arguments))
-        return _Future(self.client.submit(_call_packed, packed, key=key, pure=False), task)
+        future = self.client.submit(_call_packed, packed, key=key, pure=False, workers=self.allowed_workers())
+        return _Future(future, task)
+
+    def allowed_workers(self) -> list[str] | None:
+        """Return those that tasks may go to; None for all, those that will come included."""
+        return None
 
     def wait_any(self, futures: set[Any]) -> set[Any]:
         """Return the futures that are done, at least one."""
@@ -90,6 +100,8 @@ class DistributedCluster(Cluster):
         while without_workers < _PATIENCE:
             try:
                 done: set[Any] = wait(futures, timeout=_PATIENCE_S, return_when="FIRST_COMPLETED").done
+            except _LOST as error:
+                raise RunError(_LOST_MESSAGE) from error
             except TimeoutError:
                 without_workers = 0 if self.client.scheduler_info()["workers"] else without_workers + 1
             else:
@@ -124,6 +136,8 @@ class _Future:
                 "more memory"
             )
             raise WorkerDiedError(message) from None
+        except _LOST as error:
+            raise RunError(_LOST_MESSAGE) from error
 
     def cancel(self) -> None:
         self.inner.cancel()

@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dask
-from distributed import Client, LocalCluster, Security
+from distributed import Client, LocalCluster
 
 from convolume.addresses import LOOPBACK
 from convolume.clusters import machine_memory_bytes
 from convolume.clusters._distributed import DistributedCluster
 from convolume.clusters._interrupts import interrupts_wait
+from convolume.clusters._security import security_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ class LocalProcesses(DistributedCluster):
                     threads_per_worker=settings.threads_per_worker,
                     memory_limit=settings.memory_bytes // settings.workers,
                     host=settings.host,
-                    security=_security(settings),
+                    security=security_of(settings.tls) if settings.tls else None,
                     **_pages(settings),
                     # What fails is raised in the client: a worker's traceback beside it tells nobody anything.
                     silence_logs=logging.CRITICAL + 1,
@@ -126,19 +127,6 @@ def _start_each(cluster: LocalCluster, settings: ClusterSettings) -> None:
         environment = dict(settings.worker_environments[number % len(settings.worker_environments)])
         cluster.new_spec = {**usual, "options": {**usual["options"], "env": environment}}
         cluster.scale(number + 1)
-
-
-def _security(settings: ClusterSettings) -> Security | None:
-    """Return what lets in those alone whose certificate the authority has signed; None where there are none."""
-    if settings.tls is None:
-        return None
-    authority, certificate, key = settings.tls
-    files = {
-        f"tls_{who}_{what}": file
-        for who in ("scheduler", "worker", "client")
-        for what, file in (("cert", certificate), ("key", key))
-    }
-    return Security(tls_ca_file=authority, require_encryption=True, **files)
 
 
 def _pages(settings: ClusterSettings) -> dict[str, Any]:

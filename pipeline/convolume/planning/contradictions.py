@@ -1,4 +1,4 @@
-"""Where the parts of a workflow contradict each other, told of models and of raw mappings alike."""
+"""Where the parts of a workflow or a configuration contradict each other, told of models and of raw mappings alike."""
 
 from __future__ import annotations
 
@@ -7,13 +7,27 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from convolume.addresses import LOOPBACK
 from convolume.errors import did_you_mean
 
-__all__ = ["Contradiction", "contradictions"]
+__all__ = ["STANDING", "Contradiction", "contradictions", "contradictions_of_config"]
 
 Contradiction = tuple[tuple[str | int, ...], str]
 
 INPUT_PANEL = "input"
+# The kind of cluster that joins a scheduler of others.
+STANDING = "address"
+
+_SUCH_AS = "tcp://node7:8786"
+# What the processes of a run's own cluster are started with; the values are those of nothing written.
+_OF_OWN_PROCESSES: dict[str, Any] = {
+    "workers": None,
+    "threads_per_worker": None,
+    "memory": None,
+    "dashboard": True,
+    "insecure": False,
+    "host": LOOPBACK,
+}
 
 _OUTPUT_NAME = re.compile(r"\w[\w -]*")
 
@@ -35,6 +49,29 @@ def contradictions(workflow: Any) -> Iterator[Contradiction]:
         if isinstance(image, str) and image not in known:
             message = f"there is no output {image!r}{did_you_mean(image, known)} (there are: {', '.join(known)})"
             yield ("figures", figure, "panels", panel), message
+
+
+def contradictions_of_config(config: Any) -> Iterator[Contradiction]:
+    """Yield where the parts of a configuration contradict each other, and how; see `contradictions`."""
+    scheduler, tls = _part(config, "scheduler"), _part(config, "tls")
+    if _part(config, "cluster") != STANDING:
+        if scheduler is not None:
+            yield ("scheduler",), f"a scheduler that runs already is joined by `cluster: {STANDING}`; write it, too"
+        return
+    if scheduler is None:
+        yield ("cluster",), f"{STANDING} joins a Dask scheduler that runs already: say which (`scheduler: {_SUCH_AS}`)"
+    for key, default in _OF_OWN_PROCESSES.items():
+        if _part(config, key) not in (None, default):
+            yield (
+                (key,),
+                f"is for processes that a run starts; those of `cluster: {STANDING}` run already: leave it out",
+            )
+    if not isinstance(scheduler, str):
+        return
+    if tls is None and scheduler.startswith("tls:"):
+        yield ("scheduler",), "tls:// needs certificates: give them (`tls: {ca: …, cert: …, key: …}`)"
+    if tls is not None and scheduler.startswith("tcp:"):
+        yield ("tls",), "tcp:// takes no certificates: write tls:// in `scheduler`, or leave `tls` out"
 
 
 def _bad_names(outputs: Mapping[Any, Any]) -> Iterator[Contradiction]:

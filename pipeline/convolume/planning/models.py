@@ -1,9 +1,8 @@
-"""The documents as frozen models: `Workflow` says what is run, `Config` says where."""
+"""A workflow as a frozen model: what is run."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -28,23 +27,22 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from convolume.addresses import LOOPBACK, is_loopback
 from convolume.boundary import BoundaryMode
 from convolume.errors import InputError, did_you_mean
 from convolume.filters import Filter, filter_class
 from convolume.lengths import Length
 from convolume.operations import Method  # noqa: TC001 - pydantic reads it when the class is made
 from convolume.planning.contradictions import contradictions
-from convolume.registry import member_names
 
 __all__ = [
-    "Config",
+    "Count",
     "FigureSpec",
     "InputSpec",
     "OutputSpec",
     "Panel",
+    "Part",
+    "PathText",
     "Step",
-    "Tls",
     "Workflow",
 ]
 
@@ -53,9 +51,6 @@ DTYPES = (
     *("int8", "int16", "int32", "int64"),
     *("float32", "float64"),
 )
-
-_BYTES = re.compile(r"\s*(\d{1,18}(?:\.\d*)?|\.\d+)\s*([kKMGT]i?)?B\s*")
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def _interval(interval: tuple[int, int]) -> tuple[int, int]:
@@ -122,33 +117,6 @@ def _write_spacing(spacing: Length | tuple[Length, ...] | None) -> Any:
     return str(spacing) if spacing and spacing.unit else spacing and spacing.value
 
 
-def _memory(written: Any) -> int:
-    match = _BYTES.fullmatch(written) if isinstance(written, str) else None
-    if match:
-        prefix = match[2] or ""
-        written = round(float(match[1]) * (1024 if prefix.endswith("i") else 1000) ** _POWERS[prefix[:1].upper()])
-    if not isinstance(written, int) or isinstance(written, bool) or written <= 0:
-        message = f"{written!r} is not an amount of memory: write bytes, or a number and a unit (4 GB, 512 MiB)"
-        raise InputError(message)
-    return written
-
-
-def _cluster(name: str) -> str:
-    names = member_names("clusters")
-    if name not in names:
-        message = f"there is no kind of cluster {name!r}{did_you_mean(name, names)} (there are: {', '.join(names)})"
-        raise InputError(message)
-    return name
-
-
-def _device(written: Any) -> str | tuple[str, ...]:
-    wishes = (written,) if isinstance(written, str) else written
-    if not isinstance(wishes, (list, tuple)) or not wishes or not all(isinstance(w, str) and w for w in wishes):
-        message = "write a part of a device's name, or a list of such wishes ([RTX, any])"
-        raise InputError(message)
-    return written if isinstance(written, str) else tuple(wishes)
-
-
 Count = Annotated[StrictInt, Field(ge=1)]
 Index = Annotated[StrictInt, Field(ge=0)]
 Shape = Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -157,11 +125,13 @@ PathText = Annotated[StrictStr, AfterValidator(_path)]
 Spacing = Annotated[Length | tuple[Length, ...], PlainValidator(_spacing), PlainSerializer(_write_spacing)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a document: frozen, and without keys that are not known."""
+
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class InputSpec(_Part):
+class InputSpec(Part):
     """The image that is filtered."""
 
     path: PathText
@@ -184,7 +154,7 @@ class InputSpec(_Part):
     """What a file of voxels that is not there means, for Zarr: a fault, or voxels of the fill value."""
 
 
-class Step(_Part):
+class Step(Part):
     """One filter of an output: in the YAML ``gaussian: {sigma: 2}``, or the bare name.
 
     Examples
@@ -229,7 +199,7 @@ def _one_filter(name: str) -> TypeAdapter[dict[str, Filter]]:
     return TypeAdapter(kind)
 
 
-class OutputSpec(_Part):
+class OutputSpec(Part):
     """One result: where it goes and the chain of filters that makes it; without steps, a copy."""
 
     path: PathText
@@ -265,7 +235,7 @@ class OutputSpec(_Part):
         return shards
 
 
-class Panel(_Part):
+class Panel(Part):
     """One picture of a figure; its image's bare name is enough."""
 
     image: StrictStr
@@ -288,7 +258,7 @@ class Panel(_Part):
         return self.image if set(written) == {"image"} else written
 
 
-class FigureSpec(_Part):
+class FigureSpec(Part):
     """One figure: the same plane of several images side by side."""
 
     path: PathText
@@ -314,7 +284,7 @@ class FigureSpec(_Part):
         return crop
 
 
-class Workflow(_Part):
+class Workflow(Part):
     """What is run: one input, and one or more outputs that are made from one read of each block."""
 
     name: StrictStr | None = None
@@ -346,48 +316,3 @@ class Workflow(_Part):
             kind = "contradiction"
             raise PydanticCustomError(kind, "{what}", {"what": what})
         return self
-
-
-class Tls(_Part):
-    """Certificates by which scheduler, workers and client know each other, as files in PEM format."""
-
-    ca: PathText
-    """The authority that both certificates are signed by; the certificate itself where it signs itself."""
-    cert: PathText
-    """The certificate."""
-    key: PathText
-    """Its private key."""
-
-
-class Config(_Part):
-    """Where a run happens."""
-
-    cluster: Annotated[StrictStr, AfterValidator(_cluster)] = "local"
-    """Kind of cluster: a file in ``clusters/``."""
-    workers: Count | None = None
-    """Worker processes; what the machine has where none is named."""
-    threads_per_worker: Count | None = None
-    """Threads of each worker."""
-    device: Annotated[str | tuple[str, ...], PlainValidator(_device)] | None = None
-    """A part of a device's name, or a list of wishes; the fastest where none is named."""
-    memory: Annotated[int, PlainValidator(_memory)] | None = None
-    """Memory of all workers together in bytes; the YAML takes ``4 GB`` and ``512 MiB`` too."""
-    dashboard: StrictBool = True
-    """Whether Dask's dashboard is served."""
-    tls: Tls | None = None
-    """Certificates, where what passes between the processes is to be encrypted and nobody else let in."""
-    insecure: StrictBool = False
-    """Whether others may be let in without certificates: a Dask scheduler executes whatever it is sent."""
-    host: StrictStr = LOOPBACK
-    """The address of this machine that the processes listen on; others than loopback need `tls` or `insecure`."""
-
-    @field_validator("host")
-    @classmethod
-    def _is_safe(cls, host: str, info: ValidationInfo) -> str:
-        if is_loopback(host) or info.data.get("tls") or info.data.get("insecure"):
-            return host
-        message = (
-            f"{host} is reached from other machines, and whoever reaches a Dask scheduler can run any program here: "
-            "give certificates (`tls: {ca: …, cert: …, key: …}`), or write `insecure: true` to let everybody in"
-        )
-        raise InputError(message)

@@ -87,6 +87,11 @@ class Resources:
     is_this_process: bool = False
 
     @property
+    def are_there(self) -> bool:
+        """Say whether the workers were started by others."""
+        return self.worker_held_bytes is not None
+
+    @property
     def slots(self) -> int:
         """Blocks that are worked on at the same time."""
         return self.workers * self.threads_per_worker
@@ -196,18 +201,21 @@ def check_memory(
 def _ways_out(chosen: BlockOption, needs: Callable[[int, tuple[int, ...]], int], resources: Resources) -> Iterator[str]:
     """Yield what helps: more memory, fewer workers or threads that share it, or smaller blocks."""
     limit, workers, threads = resources.worker_memory_bytes, resources.workers, resources.threads_per_worker
-    yield f"`memory: {_mib(chosen.peak_host_bytes * workers)}` in the configuration"
-    fewer = workers * limit // chosen.peak_host_bytes
-    if fewer:
-        yield f"`workers: {fewer}` ({_mib(workers * limit // fewer)} for each)"
+    one_thread = "workers with `--nthreads 1`" if resources.are_there else "`threads_per_worker: 1`"
+    if resources.are_there:
+        yield f"workers with {_mib(chosen.peak_host_bytes)} each (`dask worker --memory-limit`)"
+    else:
+        yield f"`memory: {_mib(chosen.peak_host_bytes * workers)}` in the configuration"
+        if fewer := workers * limit // chosen.peak_host_bytes:
+            yield f"`workers: {fewer}` ({_mib(workers * limit // fewer)} for each)"
     if threads > 1:
         alone = needs(1, chosen.shape)
-        yield f"`threads_per_worker: 1` ({_mib(alone)}{'' if alone <= limit else ', not enough by itself'})"
-    yield _smaller_blocks(chosen.shape, needs, limit, threads)
+        yield f"{one_thread} ({_mib(alone)}{'' if alone <= limit else ', not enough by itself'})"
+    yield _smaller_blocks(chosen.shape, needs, limit, threads, one_thread)
 
 
 def _smaller_blocks(
-    shape: tuple[int, ...], needs: Callable[[int, tuple[int, ...]], int], limit: int, threads: int
+    shape: tuple[int, ...], needs: Callable[[int, tuple[int, ...]], int], limit: int, threads: int, one_thread: str
 ) -> str:
     # One thread with blocks as they are is another way out already.
     for at_once in (threads, 1) if needs(1, shape) > limit else (threads,):
@@ -216,7 +224,7 @@ def _smaller_blocks(
             smaller = tuple(map(_power_of_two_below, smaller))
         needed = needs(at_once, smaller)
         if needed <= limit:
-            alone = " with `threads_per_worker: 1`" if at_once < threads else ""
+            alone = f" with {one_thread.removeprefix('workers with ')}" if at_once < threads else ""
             return f"smaller blocks, `block: {list(smaller)}`{alone} ({_mib(needed)})"
     voxels = " x ".join(map(str, smaller))
     return f"smaller blocks do not help: with {at_once} of {voxels} voxels at a time it is {_mib(needed)}"

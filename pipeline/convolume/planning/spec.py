@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any, Generic, TypeVar
 
@@ -18,11 +18,11 @@ from pydantic import BaseModel, ValidationError
 
 from convolume.errors import InputError, did_you_mean
 from convolume.planning.banks import expand_banks
-from convolume.planning.contradictions import contradictions
+from convolume.planning.config import Config
+from convolume.planning.contradictions import contradictions, contradictions_of_config
 from convolume.planning.document import Mistake, Node, Path, Place, compose, dotted, dump, from_python
 from convolume.planning.mistakes import explain, input_error, place_of
 from convolume.planning.models import (
-    Config,
     FigureSpec,
     InputSpec,
     OutputSpec,
@@ -44,6 +44,7 @@ __all__ = [
     "read_config",
     "read_workflow",
     "to_yaml",
+    "with_whole_paths",
 ]
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -181,6 +182,24 @@ def to_yaml(document: BaseModel) -> str:
     return dump(root.plain())
 
 
+def with_whole_paths(document: Document[Workflow]) -> Document[Workflow]:
+    """Return a workflow whose input and outputs are found from every folder, as workers of other machines need it.
+
+    Examples
+    --------
+    >>> document = read_workflow({"input": {"path": "sample:a"}, "outputs": {"b": {"path": "b.zarr"}}})
+    >>> whole = with_whole_paths(document).model
+    >>> whole.input.path, FilePath(whole.outputs["b"].path).is_absolute()
+    ('sample:a', True)
+    """
+    model, here = document.model, FilePath.cwd()
+    source = model.input.model_copy(update={"path": _located(model.input.path, here)})
+    outputs = {
+        name: spec.model_copy(update={"path": _located(spec.path, here)}) for name, spec in model.outputs.items()
+    }
+    return replace(document, model=model.model_copy(update={"input": source, "outputs": outputs}))
+
+
 def _read(model: type[Model], kind: str, written: Written, overrides: Iterable[str]) -> Document[Model]:
     mistakes: list[Mistake] = []
     root, name, folder = _load(written, kind, mistakes)
@@ -199,8 +218,8 @@ def _read(model: type[Model], kind: str, written: Written, overrides: Iterable[s
 
 def _validate(model: type[Model], root: Node, mistakes: list[Mistake]) -> Model | None:
     plain = root.plain()
-    if model is Workflow:
-        mistakes.extend(Mistake(place_of(root, path), path, what) for path, what in contradictions(plain))
+    found = contradictions if model is Workflow else contradictions_of_config
+    mistakes.extend(Mistake(place_of(root, path), path, what) for path, what in found(plain))
     try:
         return model.model_validate(plain)
     except ValidationError as error:
