@@ -3,6 +3,7 @@
 import doctest
 import pkgutil
 from importlib import import_module
+from types import ModuleType
 
 import pytest
 
@@ -19,3 +20,10 @@ MODULES = [
 def test_examples_hold(name: str) -> None:
     """Module by module."""
     assert doctest.testmod(import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("module", [convolume, convolume.ndimage])
+def test_public_names_have_examples(module: ModuleType) -> None:
+    """Each says by one how it is used."""
+    names = [name for name in module.__all__ if not isinstance(getattr(module, name), ModuleType)]
+    assert [name for name in names if ">>>" not in (getattr(module, name).__doc__ or "")] == []

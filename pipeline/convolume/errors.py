@@ -28,13 +28,28 @@ class ConvolumeError(Exception):
     """Base of every error that Convolume raises on purpose.
 
     All of them carry one message and nothing else, so that they cross process borders unharmed.
+
+    Examples
+    --------
+    >>> import convolume
+    >>> try:
+    ...     convolume.Volume.open("no/such/image.ome.zarr")
+    ... except convolume.ConvolumeError as error:
+    ...     print(error, error.exit_code)
+    no/such/image.ome.zarr: there is no such file or folder 2
     """
 
     exit_code = 3
 
 
 class InputError(ConvolumeError, ValueError):
-    """What the user asked for cannot be done; nothing was written."""
+    """What the user asked for cannot be done; nothing was written.
+
+    Examples
+    --------
+    >>> issubclass(InputError, ValueError), InputError.exit_code
+    (True, 2)
+    """
 
     exit_code = 2
 
@@ -44,7 +59,13 @@ class PlanTooLargeError(InputError):
 
 
 class DeviceError(ConvolumeError, RuntimeError):
-    """A device could not compile, allocate or launch."""
+    """A device could not compile, allocate or launch.
+
+    Examples
+    --------
+    >>> issubclass(DeviceError, RuntimeError), DeviceError.exit_code
+    (True, 3)
+    """
 
 
 class DeviceMemoryError(DeviceError):
@@ -56,7 +77,13 @@ class DeviceLostError(DeviceError):
 
 
 class RunError(ConvolumeError, RuntimeError):
-    """A run that had begun could not be finished."""
+    """A run that had begun could not be finished; started again, it goes on.
+
+    Examples
+    --------
+    >>> issubclass(RunError, RuntimeError), RunError.exit_code
+    (True, 3)
+    """
 
 
 class PassingError(RunError):

@@ -110,6 +110,16 @@ def plan(
     ------
     InputError
         The workflow cannot be run.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convolume.stores import memory
+    >>> memory.put("planned", np.ones((4, 5, 6)))
+    >>> planned = plan({"input": {"path": "memory:planned"}, "outputs": {"copy": {"path": "memory:copy"}}})
+    >>> planned.block_shape_voxels, planned.bytes_read
+    ((4, 5, 6), 960)
+    >>> memory.drop("planned")
     """
     document = _document(workflow, overrides)
     with sited(config, overrides) as site:
