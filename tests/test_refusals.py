@@ -143,8 +143,11 @@ def test_the_workflow_itself_is_right(folder: Path) -> None:
     ("path", "message"),
     [
         ("nothing.zarr", "<folder>/nothing.zarr: there is no such file or folder"),
-        ("text.txt", "<folder>/text.txt: none of the formats that are known (lazy, memory, nifti, ome_zarr, sample, "),
-        ("plain.zarr", "<folder>/plain.zarr: none of the formats that are known (lazy, memory, nifti, ome_zarr, samp"),
+        ("text.txt", "<folder>/text.txt: none of the formats that are known (hdf5, lazy, memory, mrc, nifti, npy, "),
+        (
+            "plain.zarr",
+            "<folder>/plain.zarr: none of the formats that are known (hdf5, lazy, memory, mrc, nifti, npy, ",
+        ),
         ("memory:nothing", "memory:nothing: no such image in this process's memory"),
         ("sample:moon", "sample:moon: there is no such sample (there are: mni152-t1)"),
         (
@@ -183,6 +186,11 @@ def test_input(folder: Path, path: str, message: str) -> None:
             "region: {z: [1, 9]}",
             "11: input.region",
             "region: z from 1 to 9 does not lie in the image, whose z goes from 0 to 4 (the end is not included)",
+        ),
+        (
+            "dataset: raw",
+            "12: input.dataset",
+            "the dataset 'raw' is named, and this is no file of datasets, as HDF5 is; leave it out",
         ),
         ("region: {q: [1, 2]}", "11: input.region", "region: there is no axis 'q' (there are: c, z, y, x)"),
     ],
@@ -389,7 +397,7 @@ def test_all_mistakes_at_once(folder: Path) -> None:
         "error: 3 mistakes in <yaml>:",
         (
             "<yaml>:3:3: input.levle: this key is not known; did you mean 'level'? (there are: path, level, channel, "
-            "time, region, axes, spacing, missing)"
+            "time, region, axes, spacing, dataset, missing)"
         ),
         "<yaml>:7:16: outputs.mean.if_exists: must be one of error, overwrite, not 'never'",
         KERNEL + "the kernel has shape (0,): it needs at least one axis and one weight",
