@@ -231,8 +231,8 @@ def test_voxel_sizes_in_two_units(folder: Path) -> None:
         ),
         (
             "text.txt",
-            STEP + "kernel file <folder>/text.txt: <folder>/text.txt: none of the formats that are known (lazy, memory,"
-            " nifti, ome_zarr, sample, tiff, zarr) is found there",
+            STEP + "kernel file <folder>/text.txt: <folder>/text.txt: none of the formats that are known (hdf5, lazy, "
+            "memory, mrc, nifti, npy, ome_zarr, sample, tiff, zarr) is found there",
         ),
     ],
 )
