@@ -187,6 +187,11 @@ def test_input(folder: Path, path: str, message: str) -> None:
             "11: input.region",
             "region: z from 1 to 9 does not lie in the image, whose z goes from 0 to 4 (the end is not included)",
         ),
+        (
+            "dataset: raw",
+            "12: input.dataset",
+            "the dataset 'raw' is named, and this is no file of datasets, as HDF5 is; leave it out",
+        ),
         ("region: {q: [1, 2]}", "11: input.region", "region: there is no axis 'q' (there are: c, z, y, x)"),
     ],
 )
