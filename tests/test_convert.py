@@ -7,6 +7,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -360,3 +361,13 @@ def test_images_in_default_axes(tmp_path: Path) -> None:
     target = converted(tmp_path / "in.ome.zarr", "--set", "input.level=1", "--set", "outputs.image.pyramid=false")
     assert_bits(voxels_of(target), np.ones((1, 100, 2), np.int16))
     assert [axis.spacing for axis in open_source(str(target)).info.axes] == [2.0, 2.0, 2.0]
+
+
+def test_one_dataset_of_a_file_that_holds_several(tmp_path: Path) -> None:
+    """It is named by an option, which the error of a file of several tells."""
+    array, path = any_bits((3, 4, 5), "uint16"), tmp_path / "several.h5"
+    with h5py.File(path, "w") as file:
+        file["raw"], file["labels"] = array, np.zeros((5, 6), "uint8")
+    refused = command("convert", str(path), str(tmp_path / "none.ome.zarr"))
+    assert "name the one that is meant, such as `--dataset /labels`" in refused.stderr
+    assert_bits(voxels_of(converted(path, "--dataset", "raw")), array)

@@ -21,7 +21,8 @@ from convolume.planning.config import Config
 from convolume.planning.document import compose
 from convolume.planning.models import FigureSpec, InputSpec, OutputSpec, Panel, Workflow
 from convolume.planning.spec import read_config, read_workflow
-from convolume.registry import member_names
+from convolume.registry import load_member, member_names
+from convolume.stores import formats_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,6 +246,20 @@ def test_members_are_told() -> None:
     assert set(re.findall(r"^### (\w+)$", steps, re.MULTILINE)) == set(member_names("filters"))
     clusters = next(cells for cells in rows(section(DOCS / "workflows.md", "Configuration")) if cells[0] == "`cluster`")
     assert set(re.findall(r"`(\w+)`", clusters[1])) == set(member_names("clusters"))
+
+
+def test_formats_are_told() -> None:
+    """Each by its endings, where it has any, and every value of `format`, under the heading that it belongs to."""
+    read, written = (section(DOCS / "formats.md", title) for title in ("Read", "Written"))
+    members = {name: load_member("stores", name) for name in member_names("stores")}
+    endings = {"ENDINGS", "SUFFIXES", "OWN_ENDINGS", "SHARED_ENDINGS"}
+    for member in members.values():
+        for ending in {each for name in endings & set(dir(member)) for each in getattr(member, name)}:
+            if ending.startswith(".") and not ending.endswith(".zarr") and not ending.startswith(".ome."):
+                assert f"`{ending}`" in read, ending
+        if hasattr(member, "create_sink"):
+            assert [each for each in member.SUFFIXES if f"`{each}" not in written] == []
+            assert [each for each in formats_of(member)[1:] if f"`format: {each}`" not in written] == []
 
 
 def test_kernels_are_told() -> None:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import nibabel
 import numcodecs
 import numpy as np
@@ -404,3 +405,15 @@ def test_many_channels_fit_a_screen(tmp_path: Path) -> None:
     assert told(tmp_path / "in.zarr")["channels"].endswith("of 0 to 1 and 35 more: --json tells all")
     assert len(command("info", str(tmp_path / "in.zarr")).stdout.splitlines()) <= 24
     assert len(as_json(tmp_path / "in.zarr")["channels"]) == 40
+
+
+def test_one_dataset_of_a_file_that_holds_several(tmp_path: Path) -> None:
+    """It is named; without a name the error lists them."""
+    path = tmp_path / "several.h5"
+    with h5py.File(path, "w") as file:
+        file["raw"], file["labels"] = np.zeros((3, 4), "uint16"), np.zeros((5, 6, 7), "uint8")
+    assert inspect(str(path), dataset="labels").image.shape == (5, 6, 7)
+    with pytest.raises(InputError, match=r"holds several images; name the one that is meant, such as `dataset: /"):
+        inspect(str(path))
+    done = CliRunner().invoke(cli.commands, ["info", str(path), "--dataset", "raw", "--json"])
+    assert json.loads(done.output)["shape_voxels"] == [3, 4]

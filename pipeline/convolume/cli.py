@@ -165,9 +165,13 @@ def plan(workflow: str, config: str | None, overrides: tuple[str, ...], *, as_js
     show(_as_json(planned.as_dict()) if as_json else plan_text(planned))
 
 
+_dataset = click.option("--dataset", metavar="NAME", help="The array that is meant, where a file holds several.")
+
+
 @commands.command()
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
+@_dataset
 @click.option("--channel", metavar="C", help="The one channel that is taken, by position or name.")
 @click.option("--time", metavar="T", type=click.IntRange(0), help="The one time point that is taken.")
 @click.option("--axes", metavar="zyx", help="Names of IN's axes, where it does not tell.")
@@ -228,14 +232,15 @@ def _extents(written: str | None) -> tuple[int, ...] | None:
 
 @commands.command()
 @click.argument("path")
+@_dataset
 @_json
 @_verbose
-def info(path: str, *, as_json: bool) -> None:
+def info(path: str, dataset: str | None, *, as_json: bool) -> None:
     """Print what the image at PATH is: axes, voxel size, levels, storage, and who wrote it; no voxel is read."""
     from convolume.inspection import inspect  # noqa: PLC0415 - heavy
     from convolume.report.terminal import image_text, show  # noqa: PLC0415 - heavy
 
-    report = inspect(path)
+    report = inspect(path, dataset=dataset)
     show(_as_json(report.as_dict()) if as_json else image_text(report))
 
 

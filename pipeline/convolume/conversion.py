@@ -18,12 +18,13 @@ _HEADING = re.compile(r"1 mistake in the workflow:\n|(?<= mistakes) in the workf
 # What a mistake says of the workflow, and what the command's user wrote or could write.
 _WORDS = {
     "input.path": "",
-    **{f"input.{name}": f"--{name}: " for name in ("channel", "time", "axes", "spacing")},
+    **{f"input.{name}": f"--{name}: " for name in ("dataset", "channel", "time", "axes", "spacing")},
     f"outputs.{OUTPUT}.path": "",
     f"outputs.{OUTPUT}.chunks": "--chunks: ",
 }
 _KEY = re.compile(rf"^({'|'.join(map(re.escape, _WORDS))}): ", re.MULTILINE)
 _SETTINGS = {
+    "such as `dataset: ": "such as `--dataset ",
     "`if_exists: overwrite`": "`--overwrite`",
     "write `missing: fill`": "write `--set input.missing=fill`",
 }
@@ -34,6 +35,8 @@ class Options(TypedDict, total=False):
 
     channel: str | None
     """The one channel that is taken, by position or name."""
+    dataset: str | None
+    """The array that is taken, where a file holds several."""
     time: int | None
     """The one time point that is taken."""
     axes: str | None
@@ -64,6 +67,7 @@ def conversion(source: str, target: str, **options: Unpack[Options]) -> dict[str
     channel, spacing = options.get("channel"), list(options.get("spacing") or ())
     read = {
         "channel": int(channel) if channel is not None and channel.isdecimal() else channel,
+        "dataset": options.get("dataset"),
         "time": options.get("time"),
         "axes": options.get("axes"),
         "spacing": spacing[0] if len(spacing) == 1 else spacing or None,

@@ -177,7 +177,7 @@ def _validation_dict(validation: Validation) -> dict[str, Any]:
     }
 
 
-def inspect(path: str) -> ImageReport:
+def inspect(path: str, *, dataset: str | None = None) -> ImageReport:
     """Return what an image is: format, axes, voxel size, channels, levels, storage, and who wrote it; no voxel is read.
 
     Parameters
@@ -185,6 +185,8 @@ def inspect(path: str) -> ImageReport:
     path : str
         Whatever can be read: a file, a folder, or a name such as ``sample:mni152-t1``; and an output that a run of
         this package has not finished.
+    dataset : str, optional
+        The array that is meant, where a file holds several.
 
     Raises
     ------
@@ -208,8 +210,9 @@ def inspect(path: str) -> ImageReport:
         levels = _unfinished_levels(path, facts)
         name = stores.format_at(path) if facts.datasets else "zarr"
         return _with_facts(ImageReport(path, name, next(iter(levels.values())), levels), facts)
-    source = stores.open_source(path)
-    levels = _levels(path, facts) if facts is not None and facts.datasets else _levels_of_file(path, source)
+    options = stores.SourceOptions(dataset=dataset)
+    source = stores.open_source(path, options)
+    levels = _levels(path, facts) if facts is not None and facts.datasets else _levels_of_file(source, options)
     report = ImageReport(path, stores.format_at(path), source.info, levels, metadata=source.metadata)
     return report if facts is None else _with_facts(report, facts)
 
@@ -249,13 +252,13 @@ def _levels(path: str, facts: ZarrFacts) -> dict[str, ImageInfo]:
     return levels
 
 
-def _levels_of_file(path: str, source: Source) -> dict[str, ImageInfo]:
+def _levels_of_file(source: Source, options: stores.SourceOptions) -> dict[str, ImageInfo]:
     """Return the levels of an image that have no paths of their own, by their numbers where there are several."""
     levels = {"0": source.info}
     with suppress(InputError):
         for number in count(1):
-            levels[str(number)] = stores.open_source(path, stores.SourceOptions(level=number)).info
-    return levels if len(levels) > 1 else {path: source.info}
+            levels[str(number)] = stores.open_source(source.path, replace(options, level=number)).info
+    return levels if len(levels) > 1 else {source.path: source.info}
 
 
 def _unfinished_levels(path: str, facts: ZarrFacts) -> dict[str, ImageInfo]:
