@@ -154,7 +154,7 @@ def _started(job: StoreJob, resources: Resources) -> Resources:
     )
     return replace(
         resources,
-        worker_base_bytes=start.held_bytes,
+        worker_base_bytes=start.held_bytes + (0 if is_here else job.source.library_bytes),
         worker_base_is_measured=start.is_measured,
         worker_start_seconds=start.seconds,
     )

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from convolume.regions import Region
     from convolume.stores._interfaces import Layout
 
-__all__ = ["Hdf5File", "attribute", "opened", "read_chunked"]
+__all__ = ["LIBRARY_BYTES", "Hdf5File", "attribute", "opened", "read_chunked"]
 
+# h5py, with HDF5's own library.
+LIBRARY_BYTES = 12 * 2**20
 HDF4_MAGIC = b"\x0e\x03\x13\x01"
 LEAST_AXES = 2
 MOST_LISTED = 8

@@ -14,7 +14,7 @@ from convolume.errors import InputError
 from convolume.image import Channel, ImageInfo, default_axes
 from convolume.regions import Region
 from convolume.stores._axes import check_dtype, with_options
-from convolume.stores._hdf5_files import Hdf5File, attribute, opened, read_chunked
+from convolume.stores._hdf5_files import LIBRARY_BYTES, Hdf5File, attribute, opened, read_chunked
 from convolume.stores._hdf5_metadata import text_of
 from convolume.stores._interfaces import Source, SourceOptions
 from convolume.stores._tiff_metadata import UNITS
@@ -69,6 +69,8 @@ def open_image(file: Hdf5File, options: SourceOptions) -> Source:
 
 class ImarisSource(Source):
     """One level of an Imaris file, which is open while it is read."""
+
+    library_bytes = LIBRARY_BYTES
 
     def __init__(self, path: str, info: ImageInfo, level: int) -> None:
         self.path = path

@@ -76,6 +76,8 @@ class Source(ABC):
     """Threads that decode, where the format can use several; None is as many as there are cores."""
     staged_bytes: int = 0
     """Bytes of the temporary file that serves the reads of a compressed one."""
+    library_bytes: int = 0
+    """Memory of the libraries that each process imports for this format alone, where that is worth counting."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:

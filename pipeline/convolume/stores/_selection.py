@@ -51,6 +51,7 @@ class SelectedSource(Source):
         self.info = _info_of_box(whole.info, box)
         self.crosses_processes = whole.crosses_processes
         self.staged_bytes = whole.staged_bytes
+        self.library_bytes = whole.library_bytes
 
     @property
     def cache_bytes(self) -> int:

@@ -16,7 +16,7 @@ from convolume.stores._axes import (
     region_of_file,
     with_options,
 )
-from convolume.stores._hdf5_files import Hdf5File, opened, read_chunked
+from convolume.stores._hdf5_files import LIBRARY_BYTES, Hdf5File, opened, read_chunked
 from convolume.stores._hdf5_metadata import axes_of_dataset
 from convolume.stores._identity import spread
 from convolume.stores._interfaces import Source, SourceOptions
@@ -86,6 +86,8 @@ class Hdf5Source(Source):
     is_strict : bool
         Whether files that the dataset refers to must be there; else their voxels are fill value.
     """
+
+    library_bytes = LIBRARY_BYTES
 
     def __init__(self, path: str, info: ImageInfo, dataset: str, order: tuple[int, ...], *, is_strict: bool) -> None:
         self.path = path

@@ -77,6 +77,9 @@ def open_source(path: str, options: SourceOptions) -> Source:
 class ImageSeriesSource(Source):
     """Images in files of their own, each read as a whole."""
 
+    # dask_image.imread, with pims and all that reads images for it.
+    library_bytes = 48 * 2**20
+
     def __init__(self, path: str, info: ImageInfo, order: tuple[int, ...], names_digest: str) -> None:
         self.path = path
         self.info = info
