@@ -44,6 +44,35 @@ def test_stack(tmp_path: Path, how: dict[str, Any], dtype: str) -> None:
     assert source.info.space_spacing_um == (None, None, None)
 
 
+@pytest.mark.parametrize("how", [{}, {"tile": (16, 16)}, {"rowsperstrip": 3}])
+@pytest.mark.parametrize("compression", ["lzw", "zstd", "packbits", "zlib"])
+@pytest.mark.parametrize("predictor", [False, True])
+def test_codings(tmp_path: Path, how: dict[str, Any], compression: str, *, predictor: bool) -> None:
+    """What microscopes and ImageJ write, in strips and tiles."""
+    array = random_array((3, 20, 37), "uint16")
+    path = tmp_path / "stack.tif"
+    predictor = predictor and compression != "packbits"
+    tifffile.imwrite(path, array, compression=compression, predictor=predictor, **GREY, **how)
+    check_source(open_source(str(path)), array)
+
+
+def test_jpeg(tmp_path: Path) -> None:
+    """As tifffile decodes it."""
+    array = random_array((40, 50, 3), "uint8")
+    path = tmp_path / "jpeg.tif"
+    tifffile.imwrite(path, array, compression="jpeg", tile=(16, 16), photometric="rgb")
+    check_source(open_source(str(path)), np.moveaxis(tifffile.imread(path), -1, 0))
+
+
+def test_a_coding_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is named when the file is opened."""
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, random_array((3, 20, 37), "uint16"), compression="lzw", **GREY)
+    monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", {})
+    with pytest.raises(InputError, match=r"its pages are coded by LZW, which needs imagecodecs: pip install"):
+        open_source(str(path))
+
+
 def test_one_page(tmp_path: Path) -> None:
     """A single page is a plane."""
     array = random_array((6, 7), "uint8")

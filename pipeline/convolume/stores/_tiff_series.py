@@ -20,14 +20,18 @@ from convolume.stores._tiff_checks import why_page_too_short, why_part_too_short
 from convolume.stores._tiff_metadata import TiffMetadata, metadata_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
 
     import numpy.typing as npt
 
+    # From the bytes of a part, its number and JPEG's tables, to its voxels in five axes and where it begins.
+    Decoder = Callable[[bytes, int, bytes | None], tuple[npt.NDArray[Any], tuple[int, ...]]]
+
 __all__ = ["TiffLevel", "opened"]
 
-# Of tiles, in the order in which tifffile places them: separate sample, depth, length, width, contiguous sample.
-_PLACED_NDIM = 5
+# Compressions whose tables stand beside the parts of a page.
+_JPEG = (6, 7, 33007, 34892)
 
 
 def opened(path: str) -> TiffSeries:
@@ -67,6 +71,7 @@ class TiffSeries:
                 series = file.series[0]
                 self._levels = tuple(series.levels)
                 self.levels = tuple(map(_described, self._levels))
+                self._decoders = tuple(_decoder(level.keyframe) for level in self._levels)
                 self.metadata: TiffMetadata = metadata_of(file)
                 count = len(file.series)
                 why_short = next(filter(None, (why_series_too_short(file, level) for level in self._levels)), None)
@@ -76,9 +81,10 @@ class TiffSeries:
         if why_short:
             message = f"{path}: is no whole TIFF file: {why_short}; copy it again"
             raise InputError(message)
-        for level in self.levels:
-            if level.pieces is not None:
-                check_chunk(path, level.pieces, level.dtype.itemsize)
+        for level, described in zip(self._levels, self.levels, strict=True):
+            if described.pieces is not None:
+                check_chunk(path, described.pieces, described.dtype.itemsize)
+                _check_codec(path, tifffile, level.keyframe)
         self._path, self._identity = path, identity
         self._byteorder = file.byteorder
         self._lock = threading.Lock()
@@ -137,32 +143,32 @@ class TiffSeries:
             _copy_common(decoded, start, target, placed_slices)
 
     def _page(self, level: int, number: int) -> npt.NDArray[Any]:
+        keyframe = self._levels[level].keyframe
+        whole = np.zeros(keyframe.shaped, self.levels[level].dtype)
         with self._page_open(level, number) as page:
             if page is None:
-                return np.zeros(self._levels[level].keyframe.shape, self.levels[level].dtype)
+                return whole
             if why := why_page_too_short(page, page.parent.filehandle.size):
                 raise ValueError(why)
-            whole: npt.NDArray[Any] = page.asarray(maxworkers=1)
-            return whole
+            strips, tables = [_encoded(page, part) for part in range(prod(keyframe.chunked))], page.jpegtables
+        # Threads decode at the same time.
+        for part, encoded in enumerate(strips):
+            if encoded is not None:
+                decoded, start = self._decoders[level](encoded, part, tables)
+                whole[tuple(slice(a, a + n) for a, n in zip(start, decoded.shape, strict=True))] = decoded
+        return whole
 
     def _tile(self, level: int, number: int, tile: int) -> npt.NDArray[Any]:
         """Return a tile, in five axes."""
-        keyframe = self._levels[level].keyframe
+        keyframe, encoded, tables = self._levels[level].keyframe, None, None
         with self._page_open(level, number) as page:
-            if page is None:
-                encoded = None
-            else:
-                handle = page.parent.filehandle
-                if why := why_part_too_short(page, tile, handle.size):
+            if page is not None:
+                if why := why_part_too_short(page, tile, page.parent.filehandle.size):
                     raise ValueError(why)
-                handle.seek(page.dataoffsets[tile])
-                encoded = handle.read(page.databytecounts[tile]) or None
-                tables = page.jpegtables
+                encoded, tables = _encoded(page, tile), page.jpegtables
         if encoded is None:
             return np.zeros((1, *_tile_shape(keyframe)), self.levels[level].dtype)
-        extra = {} if tables is None else {"jpegtables": tables, "jpegheader": keyframe.jpegheader}
-        decoded, _, shape = keyframe.decode(encoded, tile, **extra)
-        return np.asarray(decoded).reshape((1, *shape))
+        return self._decoders[level](encoded, tile, tables)[0]
 
     @contextmanager
     def _page_open(self, level: int, number: int) -> Iterator[Any]:
@@ -183,6 +189,39 @@ class TiffSeries:
                     page.parent.filehandle.close()
             finally:
                 main.close()
+
+
+def _check_codec(path: str, tifffile: ModuleType, keyframe: Any) -> None:
+    """Refuse pages that nothing here decodes."""
+    try:
+        if keyframe.compression != tifffile.COMPRESSION.NONE:
+            tifffile.TIFF.DECOMPRESSORS[keyframe.compression]
+        if keyframe.predictor != tifffile.PREDICTOR.NONE:
+            tifffile.TIFF.UNPREDICTORS[keyframe.predictor]
+    except KeyError as error:
+        how = getattr(keyframe.compression, "name", keyframe.compression)
+        message = f"{path}: its pages are coded by {how}, which needs imagecodecs: pip install 'convolume[tiff]'"
+        raise InputError(message) from error
+
+
+def _encoded(page: Any, part: int) -> bytes | None:
+    """Return a strip or tile as the file holds it; None for one that is left out."""
+    handle = page.parent.filehandle
+    handle.seek(page.dataoffsets[part])
+    return handle.read(page.databytecounts[part]) or None
+
+
+def _decoder(keyframe: Any) -> Decoder:
+    """Return what decodes the parts of a series' pages; it is made while the file is open."""
+    decode, is_jpeg = keyframe.decode, keyframe.compression in _JPEG
+    header = keyframe.jpegheader if is_jpeg else None
+
+    def decoded(encoded: bytes, part: int, tables: bytes | None) -> tuple[npt.NDArray[Any], tuple[int, ...]]:
+        jpeg = {"jpegtables": tables, "jpegheader": header} if is_jpeg else {}
+        voxels, start, shape = decode(encoded, part, **jpeg)
+        return np.asarray(voxels).reshape((1, *shape)), start
+
+    return decoded
 
 
 def _described(series: Any) -> TiffLevel:
