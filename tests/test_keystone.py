@@ -186,7 +186,7 @@ def client() -> Iterator[Client]:
     """Two worker processes of the user's own, which runs in Python join."""
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, memory_limit=0
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0
         ) as cluster,
         Client(cluster) as active,
     ):

@@ -38,7 +38,6 @@ from convolume.stores._interfaces import (
 from convolume.stores._paths import check_creatable, check_disk_space, same_or_nested
 from convolume.stores._probe import probe_storage
 from convolume.stores._selection import select
-from convolume.stores.npy import read_npy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -208,7 +207,8 @@ def read_array(path: str) -> npt.NDArray[Any]:
     (3, 3)
     """
     if path.endswith(".npy"):
-        return read_npy(path)
+        array: npt.NDArray[Any] = load_member("stores", "npy").read_npy(path)
+        return array
     source = open_source(path)
     return source.read(Region.whole(source.info.shape))
 
