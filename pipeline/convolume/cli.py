@@ -63,7 +63,7 @@ class _Commands(click.Group):
             click.echo(usage, err=True, nl=False)
             _fail(error.exit_code, error.format_message())
         except KeyboardInterrupt:
-            _fail(INTERRUPTED, "interrupted: outputs that are not finished do not open as images")
+            _fail(INTERRUPTED, "interrupted")
         except ConvolumeError as error:
             _fail(error.exit_code, str(error))
         except Exception as error:  # noqa: BLE001 - the last line of defence of a command
@@ -310,12 +310,14 @@ def _tune(*, as_json: bool) -> None:
 
 @contextmanager
 def _telling_how_to_go_on() -> Iterator[None]:
-    """Add to the error of a run the command that goes on with it."""
+    """Tell of a run that failed or was interrupted how it is gone on with."""
     try:
         yield
     except RunError as error:
         message = f"{error}\nwhen the cause is mended, go on with: {shlex.join(_same_command())}"
         raise RunError(message) from error
+    except KeyboardInterrupt:
+        _fail(INTERRUPTED, "interrupted: outputs that are not finished do not open as images; run it again to go on")
 
 
 def _same_command() -> list[str]:
