@@ -199,7 +199,7 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
     progress.started(prepared.plan, cluster.dashboard_url)
     undertaking.begin()
     totals = undertaking.totals
-    done_before = totals.block_count
+    done_before, earlier_voxels = totals.block_count, totals.output_voxels
     began_blocks = perf_counter()
     _drive_blocks(undertaking, cluster, progress)
     began_pyramid = perf_counter()
@@ -228,6 +228,7 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
         forecast=prepared.plan.forecast,
         worker_peak_bytes=totals.worker_peak_bytes,
         measurements=measured,
+        earlier_voxels=earlier_voxels,
     )
     progress.finished(record)
     return record

@@ -140,6 +140,13 @@ def test_a_summary_tells_what_was_written_where_and_how_long_it_took(record: Run
     assert section(text, "note") == record.notes[0]
 
 
+def test_a_summary_counts_the_speed_of_this_attempt(record: RunRecord) -> None:
+    """What an earlier one had done took none of its time; where no block was left there is no speed."""
+    half = replace(record, earlier_voxels=record.output_voxels // 2)
+    assert section(summary(half), "speed") == "1.00 million output voxels/s, the pyramid not counted"
+    assert "output voxels/s" not in summary(replace(record, earlier_voxels=record.output_voxels))
+
+
 def test_a_summary_tells_what_was_forecast(record: RunRecord) -> None:
     """Beside what came of it."""
     assert section(summary(record), "forecast") == (

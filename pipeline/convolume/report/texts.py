@@ -72,11 +72,12 @@ def summary(record: RunRecord, width: int = WIDTH) -> str:
         f"{seconds_text(record.seconds_total)}: blocks {seconds_text(record.seconds_blocks)}, "
         f"pyramid {seconds_text(record.seconds_pyramid)}, everything else {seconds_text(rest)}"
     )
+    speed = f"{large(record.voxels_per_second)} output voxels/s, the pyramid not counted"
     facts: Rows = [
         ("device", list(record.devices) or ["none"]),
         ("strategy", [f"{record.strategy}, {counted(record.block_count, 'block')}"]),
         ("time", [times]),
-        ("speed", [f"{large(record.voxels_per_second)} output voxels/s, the pyramid not counted"]),
+        *([("speed", [speed])] if record.voxels_per_second else []),
         ("moved", [f"{bytes_text(record.bytes_read)} read, {bytes_text(record.bytes_written)} written"]),
         *([("forecast", _forecast_lines(record, record.forecast))] if record.forecast else []),
         *([("measured", list(map(_measured_line, record.measurements)))] if record.measurements else []),
