@@ -188,7 +188,7 @@ def test_ways_out_reach_the_run(calls: list[dict[str, Any]], name: str) -> None:
 @pytest.mark.usefixtures("calls")
 def test_plan_prints_text_or_json() -> None:
     """The same plan."""
-    assert command("plan", "w.yaml").stdout.startswith("plan of tour; nothing is written yet\n")
+    assert command("plan", "w.yaml").stdout.startswith("plan of tour; it writes nothing\n")
     assert json.loads(command("plan", "w.yaml", "--json").stdout) == json.loads(json.dumps(PLAN.as_dict()))
 
 

@@ -37,7 +37,7 @@ def test_a_plan_of_copies_speaks_of_no_sums(plan: Plan) -> None:
 def test_a_plan_tells_all_that_a_run_would_do(plan: Plan) -> None:
     """Paragraph by paragraph."""
     text = plan_text(plan)
-    assert text.splitlines()[0] == "plan of convolution tour; nothing is written yet"
+    assert text.splitlines()[0] == "plan of convolution tour; it writes nothing"
     assert section(text, "input") == "sample:mni152-t1 189 x 233 x 197 voxels (z, y, x), uint8"
     assert section(text, "blocks") == (
         "8 blocks of 128 x 128 x 128 voxels because: 1 shard of the outputs not 128 x 256 x 256: 1 min 05 s, 900 MiB "

@@ -57,7 +57,7 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
         ("device", [_device_line(plan.device), f"because: {plan.device_reason}"]),
     ]
     outputs: Rows = [(output.name, _planned_lines(output, plan.axes)) for output in plan.outputs]
-    heading = f"plan of {plan.workflow}; nothing is written yet" if plan.workflow else "plan; nothing is written yet"
+    heading = f"plan of {plan.workflow}; it writes nothing" if plan.workflow else "plan; it writes nothing"
     return document(heading, rows, outputs, plan.notes, width)
 
 
