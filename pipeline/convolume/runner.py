@@ -254,7 +254,8 @@ def _drive_blocks(undertaking: Undertaking, cluster: Cluster, progress: Progress
     else:
         total = len(grid)
         driven = drive_windows(cluster, job, grid, name, undertaking.is_done)
-    progress.phase("filter", total - totals.block_count)
+    if left := total - totals.block_count:
+        progress.phase("filter", left)
     for record in driven:
         totals.add(record)
         progress.advance()
