@@ -151,7 +151,7 @@ def test_a_summary_tells_what_was_forecast(record: RunRecord) -> None:
     """Beside what came of it."""
     assert section(summary(record), "forecast") == (
         "blocks: 7.5 s, took 8.0 s pyramid: 3.5 s, took 3.0 s read and written: as moved "
-        "memory of a worker: 700 MiB, at most 650 MiB in 2 workers"
+        "memory of a worker: 700 MiB, held at most 650 MiB (2 workers)"
     )
     forecast = Forecast(None, None, record.bytes_read, record.bytes_written // 2, 2**20)
     assert section(summary(replace(record, forecast=forecast, worker_peak_bytes={})), "forecast") == (

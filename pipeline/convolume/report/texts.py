@@ -238,7 +238,7 @@ def _forecast_lines(record: RunRecord, forecast: Forecast) -> list[str]:
         ("blocks", forecast.seconds_blocks, record.seconds_blocks),
         ("pyramid", forecast.seconds_pyramid, record.seconds_pyramid),
     ):
-        lines += [f"{name}: {seconds_text(said)}, took {seconds_text(took)}"] if said is not None else []
+        lines += [f"{name}: {seconds_text(said)}, took {seconds_text(took)}"] if said else []
     lines += [
         f"{name}: {bytes_text(said)}, came to {bytes_text(came)}"
         for name, said, came in (
@@ -248,7 +248,7 @@ def _forecast_lines(record: RunRecord, forecast: Forecast) -> list[str]:
         if said != came
     ] or ["read and written: as moved"]
     peak = max(record.worker_peak_bytes.values(), default=0)
-    measured = f"at most {bytes_text(peak)} in {counted(len(record.worker_peak_bytes), 'worker')}"
+    measured = f"held at most {bytes_text(peak)} ({counted(len(record.worker_peak_bytes), 'worker')})"
     lines.append(f"memory of a worker: {bytes_text(forecast.peak_host_bytes)}, {measured if peak else 'not measured'}")
     return lines
 
