@@ -188,7 +188,7 @@ def test_ways_out_reach_the_run(calls: list[dict[str, Any]], name: str) -> None:
 @pytest.mark.usefixtures("calls")
 def test_plan_prints_text_or_json() -> None:
     """The same plan."""
-    assert command("plan", "w.yaml").stdout.startswith("plan of tour; nothing is written yet\n")
+    assert command("plan", "w.yaml").stdout.startswith("plan of tour; it writes nothing\n")
     assert json.loads(command("plan", "w.yaml", "--json").stdout) == json.loads(json.dumps(PLAN.as_dict()))
 
 
@@ -243,7 +243,11 @@ def test_a_wish_that_finds_no_device_still_lists_them(monkeypatch: pytest.Monkey
             3,
             "BrokenPipeError: [Errno 32] a worker left (unexpected: run again with -v for the traceback)",
         ),
-        (KeyboardInterrupt(), 130, "interrupted: outputs that are not finished do not open as images"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted: outputs that are not finished do not open as images; run it again to go on",
+        ),
     ],
 )
 def test_failures_are_one_line_on_standard_error(
@@ -312,7 +316,7 @@ def test_signals_interrupt(number: str) -> None:
         running.send_signal(getattr(signal, number))
         _, errors = running.communicate(timeout=30)
     assert running.returncode == 130
-    assert errors == "error: interrupted: outputs that are not finished do not open as images\n"
+    assert errors == "error: interrupted: outputs that are not finished do not open as images; run it again to go on\n"
 
 
 FINALIZER = """
@@ -332,7 +336,7 @@ def test_an_interrupt_is_not_lost_in_a_finalizer(name: str) -> None:
     with process(FINALIZER.format(name=name).strip()) as running:
         _, errors = running.communicate(timeout=30)
     assert running.returncode == 130
-    assert errors == "error: interrupted: outputs that are not finished do not open as images\n"
+    assert errors == "error: interrupted: outputs that are not finished do not open as images; run it again to go on\n"
 
 
 def test_a_run_goes_on_when_its_reader_leaves(tmp_path: Path) -> None:

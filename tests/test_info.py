@@ -415,5 +415,7 @@ def test_one_dataset_of_a_file_that_holds_several(tmp_path: Path) -> None:
     assert inspect(str(path), dataset="labels").image.shape == (5, 6, 7)
     with pytest.raises(InputError, match=r"holds several images; name the one that is meant, such as `dataset: /"):
         inspect(str(path))
+    refused = CliRunner().invoke(cli.commands, ["info", str(path)])
+    assert "such as `--dataset /labels`; there are: /labels, /raw" in refused.stderr
     done = CliRunner().invoke(cli.commands, ["info", str(path), "--dataset", "raw", "--json"])
     assert json.loads(done.output)["shape_voxels"] == [3, 4]

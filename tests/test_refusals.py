@@ -529,7 +529,8 @@ def test_interrupted(
         wait(slow)
         interrupt(slow.process)
         _, errors = slow.process.communicate(timeout=GONE_S)
-        assert errors == "error: interrupted: outputs that are not finished do not open as images\n"
+        told = "interrupted: outputs that are not finished do not open as images; run it again to go on"
+        assert errors == f"error: {told}\n"
         assert slow.process.returncode == 130
         _wait_until_gone(slow)
     finally:

@@ -179,6 +179,9 @@ def test_goes_on_after_any_block(
     assert_same(folder, expected)
     assert_closed(folder)
     assert (record.block_count, record.output_voxels) == (BLOCKS, 2 * IMAGE.size)
+    assert (record.earlier_voxels > 0) == (failing > 1)
+    done_now = record.output_voxels - record.earlier_voxels
+    assert record.voxels_per_second == done_now / record.seconds_blocks
     assert record.outputs[0].maximum == IMAGE.max()
     notes = [note for note in record.notes if note.startswith("resumed: ")]
     told = f"resumed: {failing - 1} of {BLOCKS} blocks were done by an earlier attempt"

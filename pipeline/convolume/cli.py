@@ -63,7 +63,7 @@ class _Commands(click.Group):
             click.echo(usage, err=True, nl=False)
             _fail(error.exit_code, error.format_message())
         except KeyboardInterrupt:
-            _fail(INTERRUPTED, "interrupted: outputs that are not finished do not open as images")
+            _fail(INTERRUPTED, "interrupted")
         except ConvolumeError as error:
             _fail(error.exit_code, str(error))
         except Exception as error:  # noqa: BLE001 - the last line of defence of a command
@@ -128,10 +128,10 @@ _same_input = click.option(
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="convolume", message="%(prog)s %(version)s")
 def commands() -> None:
-    """Filter images that are larger than memory: Zarr in, OME-Zarr out, OpenCL in between, under Dask."""
+    """Filter images that are larger than memory, to OME-Zarr, NIfTI or OME-TIFF: by blocks, with OpenCL and Dask."""
 
 
-@commands.command()
+@commands.command(short_help="Run a workflow, or go on where it was broken off.")
 @click.argument("workflow")
 @_restart
 @_same_input
@@ -168,7 +168,7 @@ def plan(workflow: str, config: str | None, overrides: tuple[str, ...], *, as_js
 _dataset = click.option("--dataset", metavar="NAME", help="The array that is meant, where a file holds several.")
 
 
-@commands.command()
+@commands.command(short_help="Copy an image in any format to an OME-Zarr, bit for bit.")
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @_dataset
@@ -200,6 +200,8 @@ def convert(
 ) -> None:
     """Copy IN, an image in any format, to OUT, an OME-Zarr with a pyramid: dtype, voxels and voxel size are kept.
 
+    Where OUT ends in .nii, .nii.gz, .tif or .tiff, it becomes a NIfTI file or an OME-TIFF.
+
     The part to take, and all else that a workflow's input and outputs have, comes by --set: input.region.z=[0,10],
     input.level=1, outputs.image.dtype=uint8. A conversion that was broken off goes on when it is started again.
     """
@@ -230,21 +232,25 @@ def _extents(written: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, extents))
 
 
-@commands.command()
+@commands.command(short_help="Print what an image is; no voxel is read.")
 @click.argument("path")
 @_dataset
 @_json
 @_verbose
 def info(path: str, dataset: str | None, *, as_json: bool) -> None:
     """Print what the image at PATH is: axes, voxel size, levels, storage, and who wrote it; no voxel is read."""
+    from convolume.conversion import in_words_of_convert  # noqa: PLC0415 - only where it is needed
     from convolume.inspection import inspect  # noqa: PLC0415 - heavy
     from convolume.report.terminal import image_text, show  # noqa: PLC0415 - heavy
 
-    report = inspect(path, dataset=dataset)
+    try:
+        report = inspect(path, dataset=dataset)
+    except InputError as error:
+        raise InputError(in_words_of_convert(str(error))) from error
     show(_as_json(report.as_dict()) if as_json else image_text(report))
 
 
-@commands.command()
+@commands.command(short_help="Read an output again, and name files that are damaged.")
 @click.argument("path")
 @_config
 @_set
@@ -272,7 +278,7 @@ def verify(path: str, config: str | None, overrides: tuple[str, ...]) -> None:
     show(f"{path}: {verdict.block_count} blocks are as they were written")
 
 
-@commands.command()
+@commands.command(short_help="List the devices, and tell which one would be taken.")
 @click.option("--tune", is_flag=True, help="Time the shapes of the programs of the device that would be taken.")
 @_json
 @_verbose
@@ -310,12 +316,14 @@ def _tune(*, as_json: bool) -> None:
 
 @contextmanager
 def _telling_how_to_go_on() -> Iterator[None]:
-    """Add to the error of a run the command that goes on with it."""
+    """Tell of a run that failed or was interrupted how it is gone on with."""
     try:
         yield
     except RunError as error:
         message = f"{error}\nwhen the cause is mended, go on with: {shlex.join(_same_command())}"
         raise RunError(message) from error
+    except KeyboardInterrupt:
+        _fail(INTERRUPTED, "interrupted: outputs that are not finished do not open as images; run it again to go on")
 
 
 def _same_command() -> list[str]:

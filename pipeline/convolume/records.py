@@ -181,7 +181,8 @@ class RunRecord:
     """A finished run: what was written where, on what, in which time.
 
     Times are in seconds of the wall clock; `seconds_pyramid` is told apart from `seconds_blocks`. `forecast` is what
-    the plan said of the same, and `worker_peak_bytes` the most memory that each worker process held.
+    the plan said of the same, and `worker_peak_bytes` the most memory that each worker process held. Blocks, voxels and
+    bytes are those of all attempts; `earlier_voxels` are the output voxels that earlier ones had done.
     """
 
     workflow: str
@@ -201,8 +202,10 @@ class RunRecord:
     forecast: Forecast | None = None
     worker_peak_bytes: dict[str, int] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
+    earlier_voxels: int = 0
 
     @property
     def voxels_per_second(self) -> float:
-        """Output voxels a second, the pyramid not counted."""
-        return self.output_voxels / self.seconds_blocks if self.seconds_blocks > 0 else 0.0
+        """Output voxels of this attempt a second, the pyramid not counted."""
+        done = self.output_voxels - self.earlier_voxels
+        return done / self.seconds_blocks if self.seconds_blocks > 0 else 0.0

@@ -199,7 +199,7 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
     progress.started(prepared.plan, cluster.dashboard_url)
     undertaking.begin()
     totals = undertaking.totals
-    done_before = totals.block_count
+    done_before, earlier_voxels = totals.block_count, totals.output_voxels
     began_blocks = perf_counter()
     _drive_blocks(undertaking, cluster, progress)
     began_pyramid = perf_counter()
@@ -228,6 +228,7 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
         forecast=prepared.plan.forecast,
         worker_peak_bytes=totals.worker_peak_bytes,
         measurements=measured,
+        earlier_voxels=earlier_voxels,
     )
     progress.finished(record)
     return record
@@ -253,7 +254,8 @@ def _drive_blocks(undertaking: Undertaking, cluster: Cluster, progress: Progress
     else:
         total = len(grid)
         driven = drive_windows(cluster, job, grid, name, undertaking.is_done)
-    progress.phase("filter", total - totals.block_count)
+    if left := total - totals.block_count:
+        progress.phase("filter", left)
     for record in driven:
         totals.add(record)
         progress.advance()

@@ -88,7 +88,7 @@ def test_an_interrupt_does_not_wait_for_pauses(folder: Path, overrides: tuple[st
         _, errors = run.communicate(timeout=SOON_S)
     finally:
         run.kill()
-    assert errors == "error: interrupted: outputs that are not finished do not open as images\n"
+    assert errors == "error: interrupted: outputs that are not finished do not open as images; run it again to go on\n"
     assert run.returncode == 130
     with pytest.raises(InputError, match="did not finish"):
         open_source(str(folder / "edges.ome.zarr"))

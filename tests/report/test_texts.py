@@ -37,7 +37,7 @@ def test_a_plan_of_copies_speaks_of_no_sums(plan: Plan) -> None:
 def test_a_plan_tells_all_that_a_run_would_do(plan: Plan) -> None:
     """Paragraph by paragraph."""
     text = plan_text(plan)
-    assert text.splitlines()[0] == "plan of convolution tour; nothing is written yet"
+    assert text.splitlines()[0] == "plan of convolution tour; it writes nothing"
     assert section(text, "input") == "sample:mni152-t1 189 x 233 x 197 voxels (z, y, x), uint8"
     assert section(text, "blocks") == (
         "8 blocks of 128 x 128 x 128 voxels because: 1 shard of the outputs not 128 x 256 x 256: 1 min 05 s, 900 MiB "
@@ -140,11 +140,18 @@ def test_a_summary_tells_what_was_written_where_and_how_long_it_took(record: Run
     assert section(text, "note") == record.notes[0]
 
 
+def test_a_summary_counts_the_speed_of_this_attempt(record: RunRecord) -> None:
+    """What an earlier one had done took none of its time; where no block was left there is no speed."""
+    half = replace(record, earlier_voxels=record.output_voxels // 2)
+    assert section(summary(half), "speed") == "1.00 million output voxels/s, the pyramid not counted"
+    assert "output voxels/s" not in summary(replace(record, earlier_voxels=record.output_voxels))
+
+
 def test_a_summary_tells_what_was_forecast(record: RunRecord) -> None:
     """Beside what came of it."""
     assert section(summary(record), "forecast") == (
         "blocks: 7.5 s, took 8.0 s pyramid: 3.5 s, took 3.0 s read and written: as moved "
-        "memory of a worker: 700 MiB, at most 650 MiB in 2 workers"
+        "memory of a worker: 700 MiB, held at most 650 MiB (2 workers)"
     )
     forecast = Forecast(None, None, record.bytes_read, record.bytes_written // 2, 2**20)
     assert section(summary(replace(record, forecast=forecast, worker_peak_bytes={})), "forecast") == (

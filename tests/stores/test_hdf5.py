@@ -307,5 +307,5 @@ def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the extra."""
     path = _write(tmp_path / "volume.h5", raw=np.zeros((3, 4)))
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(InputError, match=r"reading it needs h5py: pip install 'convolume\[hdf5\]'"):
+    with pytest.raises(InputError, match=r"needs h5py, which is not installed: pip install 'convolume\[hdf5\]'"):
         open_source(path)

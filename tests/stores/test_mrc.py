@@ -192,5 +192,5 @@ def test_without_mrcfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     path = _write(tmp_path / "volume.mrc", np.zeros((3, 4, 5), "float32"))
     for module in ("mrcfile", "mrcfile.utils"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=r"reading it needs mrcfile: pip install 'convolume\[mrc\]'"):
+    with pytest.raises(InputError, match=r"needs mrcfile, which is not installed: pip install 'convolume\[mrc\]'"):
         open_source(path)

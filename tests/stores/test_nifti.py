@@ -187,5 +187,5 @@ def test_without_nibabel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """The message names the extra."""
     path = _write(tmp_path / "brain.nii", np.zeros((2, 3, 4), "uint8"))
     monkeypatch.setitem(sys.modules, "nibabel", None)
-    with pytest.raises(InputError, match=r"reading it needs nibabel: pip install 'convolume\[nifti\]'"):
+    with pytest.raises(InputError, match=r"needs nibabel, which is not installed: pip install 'convolume\[nifti\]'"):
         open_source(path)

@@ -30,6 +30,15 @@ def test_nothing_there(tmp_path: Path) -> None:
             open_source(str(path))
 
 
+def test_images_that_are_no_volume(tmp_path: Path) -> None:
+    """Of a folder of them, and of one of them, the message tells how a series is read."""
+    for name in ("slice1.PNG", "slice2.PNG"):
+        (tmp_path / name).touch()
+    for path in (tmp_path, tmp_path / "slice1.PNG"):
+        with pytest.raises(InputError, match=r"a series of images is read by a pattern, such as '.*\*\.PNG'$"):
+            open_source(str(path))
+
+
 def test_no_such_output() -> None:
     """The message lists what can be written."""
     with pytest.raises(InputError, match=r"out.png: no format writes to such a path; .* memory:, .ome.zarr, .zarr,"):

@@ -159,5 +159,5 @@ def test_without_tifffile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """The message names the extra."""
     (tmp_path / "stack.tif").touch()
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(InputError, match=r"reading it needs tifffile: pip install 'convolume\[tiff\]'"):
+    with pytest.raises(InputError, match=r"needs tifffile, which is not installed: pip install 'convolume\[tiff\]'"):
         open_source(str(tmp_path / "stack.tif"))

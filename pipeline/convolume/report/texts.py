@@ -57,7 +57,7 @@ def plan_text(plan: Plan, width: int = WIDTH) -> str:
         ("device", [_device_line(plan.device), f"because: {plan.device_reason}"]),
     ]
     outputs: Rows = [(output.name, _planned_lines(output, plan.axes)) for output in plan.outputs]
-    heading = f"plan of {plan.workflow}; nothing is written yet" if plan.workflow else "plan; nothing is written yet"
+    heading = f"plan of {plan.workflow}; it writes nothing" if plan.workflow else "plan; it writes nothing"
     return document(heading, rows, outputs, plan.notes, width)
 
 
@@ -72,11 +72,12 @@ def summary(record: RunRecord, width: int = WIDTH) -> str:
         f"{seconds_text(record.seconds_total)}: blocks {seconds_text(record.seconds_blocks)}, "
         f"pyramid {seconds_text(record.seconds_pyramid)}, everything else {seconds_text(rest)}"
     )
+    speed = f"{large(record.voxels_per_second)} output voxels/s, the pyramid not counted"
     facts: Rows = [
         ("device", list(record.devices) or ["none"]),
         ("strategy", [f"{record.strategy}, {counted(record.block_count, 'block')}"]),
         ("time", [times]),
-        ("speed", [f"{large(record.voxels_per_second)} output voxels/s, the pyramid not counted"]),
+        *([("speed", [speed])] if record.voxels_per_second else []),
         ("moved", [f"{bytes_text(record.bytes_read)} read, {bytes_text(record.bytes_written)} written"]),
         *([("forecast", _forecast_lines(record, record.forecast))] if record.forecast else []),
         *([("measured", list(map(_measured_line, record.measurements)))] if record.measurements else []),
@@ -237,7 +238,7 @@ def _forecast_lines(record: RunRecord, forecast: Forecast) -> list[str]:
         ("blocks", forecast.seconds_blocks, record.seconds_blocks),
         ("pyramid", forecast.seconds_pyramid, record.seconds_pyramid),
     ):
-        lines += [f"{name}: {seconds_text(said)}, took {seconds_text(took)}"] if said is not None else []
+        lines += [f"{name}: {seconds_text(said)}, took {seconds_text(took)}"] if said else []
     lines += [
         f"{name}: {bytes_text(said)}, came to {bytes_text(came)}"
         for name, said, came in (
@@ -247,7 +248,7 @@ def _forecast_lines(record: RunRecord, forecast: Forecast) -> list[str]:
         if said != came
     ] or ["read and written: as moved"]
     peak = max(record.worker_peak_bytes.values(), default=0)
-    measured = f"at most {bytes_text(peak)} in {counted(len(record.worker_peak_bytes), 'worker')}"
+    measured = f"held at most {bytes_text(peak)} ({counted(len(record.worker_peak_bytes), 'worker')})"
     lines.append(f"memory of a worker: {bytes_text(forecast.peak_host_bytes)}, {measured if peak else 'not measured'}")
     return lines
 

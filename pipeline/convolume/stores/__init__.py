@@ -17,6 +17,7 @@ A member module offers any of
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,10 @@ __all__ = [
 ]
 
 
+# Of images that are often written one a plane.
+_IMAGE_ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+
+
 def open_source(path: str, options: SourceOptions | None = None) -> Source:
     """Open an image in whichever format it has; no voxel is read.
 
@@ -100,8 +105,19 @@ def open_source(path: str, options: SourceOptions | None = None) -> Source:
         message = f"{path}: there is no such file or folder"
     else:
         known = ", ".join(name for name in member_names("stores"))
-        message = f"{path}: none of the formats that are known ({known}) is found there"
+        message = f"{path}: none of the formats that are known ({known}) is found there{_series_there(path)}"
     raise InputError(message)
+
+
+def _series_there(path: str) -> str:
+    """Return how the images of a folder are read, or those beside an image, where there are any."""
+    place = Path(path)
+    with suppress(OSError):
+        folder, files = (place, place.iterdir()) if place.is_dir() else (place.parent, iter([place]))
+        ending = next((file.suffix for file in files if file.suffix.lower() in _IMAGE_ENDINGS), "")
+        if ending:
+            return f"; a series of images is read by a pattern, such as '{folder / f'*{ending}'}'"
+    return ""
 
 
 def create_sink(path: str, image: ImageInfo, options: SinkOptions | None = None) -> Sink:

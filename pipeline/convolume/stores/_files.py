@@ -36,7 +36,7 @@ def load_extra(path: str, module: str, extra: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        message = f"{path}: reading it needs {module.partition('.')[0]}: pip install 'convolume[{extra}]'"
+        message = f"{path}: needs {module.partition('.')[0]}, which is not installed: pip install 'convolume[{extra}]'"
         raise InputError(message) from error
 
 
