@@ -56,6 +56,32 @@ def test_codings(tmp_path: Path, how: dict[str, Any], compression: str, *, predi
     check_source(open_source(str(path)), array)
 
 
+@pytest.mark.parametrize("shape", [(1, 4, 32, 3), (34, 1, 1, 1), (17, 22, 1, 1), (2, 1, 2, 1, 1), (1, 1, 3, 1, 1)])
+def test_tiles_of_axes_of_one_voxel(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """A series may have more of them than its pages, or in other places."""
+    array = random_array(shape, "uint16")
+    path = tmp_path / "stack.tif"
+    how = {"photometric": "rgb", "planarconfig": "separate"} if 4 in shape else GREY
+    tifffile.imwrite(path, array, tile=(16, 16), compression="zlib", **how)
+    check_source(open_source(str(path), SourceOptions(axes="tczyx"[-len(shape) :])), array)
+
+
+def test_bits_in_strips(tmp_path: Path) -> None:
+    """Eight voxels a byte, and a last strip of fewer rows than the others."""
+    array = random_array((22, 68), "bool")
+    tifffile.imwrite(tmp_path / "mask.tif", array, rowsperstrip=20, **GREY)
+    check_source(open_source(str(tmp_path / "mask.tif")), array)
+
+
+@pytest.mark.parametrize("compression", ["jpeg2000", "lerc", "zstd", "jpegxl"])
+def test_constant_pages(tmp_path: Path, compression: str) -> None:
+    """Some codings tell millions of equal voxels in some dozen bytes."""
+    array = np.full((4096, 4096), 7, "uint8")
+    tifffile.imwrite(tmp_path / "constant.tif", array, compression=compression, rowsperstrip=4096, **GREY)
+    source = open_source(str(tmp_path / "constant.tif"))
+    np.testing.assert_array_equal(source.read(Region((9, 9), (12, 12))), array[9:12, 9:12])
+
+
 def test_jpeg(tmp_path: Path) -> None:
     """As tifffile decodes it."""
     array = random_array((40, 50, 3), "uint8")

@@ -131,12 +131,15 @@ class TiffSeries:
     ) -> None:
         """Put the part of a page where it belongs; what the file leaves out reads as zeros, as in tifffile."""
         name = (self._path, self._identity, level, number)
-        keyframe = self._levels[level].keyframe
+        keyframe, shape = self._levels[level].keyframe, self.levels[level].shape
+        inner = shape[len(shape) - len(slices) :]
         if not keyframe.is_tiled:
             whole = PIECES.get(name, partial(self._page, level, number), cache_bytes)
-            voxels[...] = whole.reshape(self.levels[level].shape[-len(slices) :] if slices else ())[slices]
+            voxels[...] = whole.reshape(inner)[slices]
             return
-        placed_slices = _placed(slices, self.levels[level].shape[-len(slices) :], keyframe.shaped)
+        placed_slices = tuple(
+            slice(0, 1) if axis is None else slices[axis] for axis in _axes_of_page(inner, keyframe.shaped)
+        )
         target = voxels.reshape(tuple(cut.stop - cut.start for cut in placed_slices))
         for tile, start in _tiles(keyframe, placed_slices):
             decoded = PIECES.get((*name, tile), partial(self._tile, level, number, tile), cache_bytes)
@@ -232,9 +235,9 @@ def _described(series: Any) -> TiffLevel:
     outer_ndim, keyframe = _outer_ndim(series), series.keyframe
     inner = shape[outer_ndim:]
     if keyframe.is_tiled:
-        extents = _placed((slice(None),) * len(inner), inner, keyframe.shaped)
         tile = (1, *_tile_shape(keyframe))
-        inner = tuple(tile[position] for position, cut in enumerate(extents) if cut.start is None)
+        of_axis = dict(zip(_axes_of_page(inner, keyframe.shaped), tile, strict=True))
+        inner = tuple(of_axis.get(axis, 1) for axis in range(len(inner)))
     return TiffLevel(series.axes, shape, dtype, (1,) * outer_ndim + inner)
 
 
@@ -254,15 +257,14 @@ def _tile_shape(keyframe: Any) -> tuple[int, int, int, int]:
     return (max(1, keyframe.tiledepth), keyframe.tilelength, keyframe.tilewidth, samples)
 
 
-def _placed(slices: tuple[slice, ...], shape: tuple[int, ...], shaped: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return a part of a page in five axes, of which the page's shape leaves out some of length 1."""
-    placed, left = [], list(zip(shape, slices, strict=True))
-    for extent in shaped:
-        if left and left[0][0] == extent:
-            placed.append(left.pop(0)[1])
-        else:
-            placed.append(slice(0, 1))
-    return tuple(placed)
+def _axes_of_page(inner: tuple[int, ...], shaped: tuple[int, ...]) -> tuple[int | None, ...]:
+    """Return, for each of the five axes of a page, which axis of the series' it is; None where it is of one voxel."""
+    long = [axis for axis, extent in enumerate(inner) if extent > 1]
+    if [inner[axis] for axis in long] != [extent for extent in shaped if extent > 1]:
+        message = f"pages of {shaped} do not make up axes of {inner}"
+        raise ValueError(message)
+    left = iter(long)
+    return tuple(next(left) if extent > 1 else None for extent in shaped)
 
 
 def _tiles(keyframe: Any, slices: tuple[slice, ...]) -> Iterator[tuple[int, tuple[int, ...]]]:
