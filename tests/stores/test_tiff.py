@@ -128,6 +128,52 @@ def test_ome_tiff(tmp_path: Path) -> None:
     assert source.info.space_spacing_um == (3.0, None, 0.5)
 
 
+@pytest.mark.parametrize("how", [{}, {"compression": "zlib"}, {"tile": (16, 16)}])
+def test_pages_in_several_files(tmp_path: Path, how: dict[str, Any]) -> None:
+    """An OME-TIFF of a file a channel is one image, whichever is opened; a missing one is an error."""
+    array = random_array((2, 3, 20, 17), "uint16")
+    paths = [tmp_path / f"channel{number}.ome.tif" for number in range(2)]
+    for path, channel in zip(paths, array, strict=True):
+        document = ome_document(path.name, [file.name for file in paths], image_count=1)
+        tifffile.imwrite(path, channel, description=document, metadata=None, **GREY, **how)
+    for path, other in (paths, paths[::-1]):
+        source = open_source(str(path), SourceOptions(missing="error"))
+        check_source(source, array)
+        assert source.files(Region.whole(array.shape)) == (str(path), str(other))
+    paths[1].unlink()
+    with pytest.raises(InputError, match=r"1 of the files that it refers to are not there .* write `missing: fill`"):
+        open_source(str(paths[0]), SourceOptions(missing="error"))
+    check_source(open_source(str(paths[0])), array * np.array([1, 0], "uint16")[:, None, None, None])
+
+
+def test_an_image_that_lies_in_another_file(tmp_path: Path) -> None:
+    """Is read from there, and not from the same place in the file that tells of it."""
+    paths = [tmp_path / "first.ome.tif", tmp_path / "second.ome.tif"]
+    for number, path in enumerate(paths):
+        document = ome_document(path.name, [file.name for file in paths], image_count=2)
+        voxels = np.full((3, 20, 17), number + 1, "uint16")
+        tifffile.imwrite(path, voxels, description=document, metadata=None, **GREY)
+    check_source(open_source(str(paths[1])), np.full((3, 20, 17), 1, "uint16"))
+
+
+def ome_document(own: str, files: list[str], image_count: int) -> bytes:
+    """Return OME's XML for files of three planes each, which are the channels of one image or an image each."""
+    images = []
+    for image in np.array_split(np.arange(len(files)), image_count):
+        planes = "".join(
+            f'<TiffData FirstC="{channel}" FirstZ="{plane}" IFD="{plane}" PlaneCount="1">'
+            f'<UUID FileName="{files[file]}">urn:uuid:{files[file]}</UUID></TiffData>'
+            for channel, file in enumerate(image)
+            for plane in range(3)
+        )
+        channels = "".join(f'<Channel ID="Channel:{file}" SamplesPerPixel="1"/>' for file in image)
+        sizes = f'SizeX="17" SizeY="20" SizeZ="3" SizeC="{len(image)}" SizeT="1"'
+        head = f'<Pixels ID="Pixels:{image[0]}" DimensionOrder="XYZCT" Type="uint16" {sizes}>'
+        images.append(f'<Image ID="Image:{image[0]}">{head}{channels}{planes}</Pixels></Image>')
+    name = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    return f'<?xml version="1.0"?><OME xmlns="{name}" UUID="urn:uuid:{own}">{"".join(images)}</OME>'.encode()
+
+
 @pytest.mark.parametrize("how", [{}, {"planarconfig": "separate", "compression": "zlib"}])
 def test_colours_are_channels(tmp_path: Path, how: dict[str, Any]) -> None:
     """Samples of a page become the channel axis, in either arrangement."""

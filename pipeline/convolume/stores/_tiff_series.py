@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from convolume.errors import InputError, RunError
 from convolume.stores._decoded import PIECES
 from convolume.stores._faults import UNREADABLE
 from convolume.stores._files import check_chunk, file_identity, load_extra
+from convolume.stores._identity import Identity, spread
 from convolume.stores._tiff_checks import why_page_too_short, why_part_too_short, why_series_too_short
 from convolume.stores._tiff_metadata import TiffMetadata, metadata_of
 
@@ -35,19 +37,23 @@ _JPEG = (6, 7, 33007, 34892)
 
 
 def opened(path: str) -> TiffSeries:
-    """Return the table of pages of a file, read once in each process, and again when the file was replaced.
+    """Return the table of pages of a file, read once in each process, and again when a file of the series was replaced.
 
     Raises
     ------
     InputError
         tifffile is not installed, or the file is damaged.
     """
-    return _opened(path, file_identity(path), os.getpid())
+    series = _opened(path, file_identity(path), os.getpid())
+    if series.other_files and series.identity != str(Identity.of("", series.files)):
+        _opened.cache_clear()
+        series = _opened(path, file_identity(path), os.getpid())
+    return series
 
 
 @lru_cache(maxsize=8)
 def _opened(path: str, identity: str, process: int) -> TiffSeries:  # noqa: ARG001  # tells readers apart
-    return TiffSeries(path, identity)
+    return TiffSeries(path)
 
 
 @dataclass(frozen=True)
@@ -62,19 +68,28 @@ class TiffLevel:
 
 
 class TiffSeries:
-    """The first series of a TIFF file; the file is open only while it is read, by one thread at a time."""
+    """The first series of a TIFF file; the file is open only while it is read, by one thread at a time.
 
-    def __init__(self, path: str, identity: str) -> None:
+    `other_files` are those that pages of an OME-TIFF are said to lie in, `files` all or a sample of them, and
+    `identity` is a text that changes with these.
+    """
+
+    def __init__(self, path: str) -> None:
         tifffile = load_extra(path, "tifffile", "tiff")
         try:
             with tifffile.TiffFile(path) as file:
                 series = file.series[0]
-                self._levels = tuple(series.levels)
-                self.levels = tuple(map(_described, self._levels))
-                self._decoders = tuple(_decoder(level.keyframe) for level in self._levels)
                 self.metadata: TiffMetadata = metadata_of(file)
+                self.other_files = tuple(str(Path(path).parent / name) for name in self.metadata.other_files)
+                self._levels = tuple(series.levels)
+                self.levels = tuple(_described(level, in_one_file=not self.other_files) for level in self._levels)
+                self._decoders = tuple(_decoder(level.keyframe) for level in self._levels)
                 count = len(file.series)
-                why_short = next(filter(None, (why_series_too_short(file, level) for level in self._levels)), None)
+                faults = (
+                    why_series_too_short(file, level, is_mapped=described.pieces is None)
+                    for level, described in zip(self._levels, self.levels, strict=True)
+                )
+                why_short = next(filter(None, faults), None)
         except (tifffile.TiffFileError, *UNREADABLE) as error:
             message = f"{path}: is no TIFF file that can be read ({error})"
             raise InputError(message) from error
@@ -85,7 +100,10 @@ class TiffSeries:
             if described.pieces is not None:
                 check_chunk(path, described.pieces, described.dtype.itemsize)
                 _check_codec(path, tifffile, level.keyframe)
-        self._path, self._identity = path, identity
+        self._path = path
+        files = (path, *self.other_files)
+        self.files = tuple(files[number] for number in spread(len(files)))
+        self.identity = str(Identity.of("", self.files))
         self._byteorder = file.byteorder
         self._lock = threading.Lock()
         self.notes = (f"{path}: holds {count} series; the first is read",) if count > 1 else ()
@@ -130,7 +148,7 @@ class TiffSeries:
         self, level: int, number: int, slices: tuple[slice, ...], voxels: npt.NDArray[Any], cache_bytes: int
     ) -> None:
         """Put the part of a page where it belongs; what the file leaves out reads as zeros, as in tifffile."""
-        name = (self._path, self._identity, level, number)
+        name = (self._path, self.identity, level, number)
         keyframe, shape = self._levels[level].keyframe, self.levels[level].shape
         inner = shape[len(shape) - len(slices) :]
         if not keyframe.is_tiled:
@@ -227,10 +245,10 @@ def _decoder(keyframe: Any) -> Decoder:
     return decoded
 
 
-def _described(series: Any) -> TiffLevel:
+def _described(series: Any, *, in_one_file: bool) -> TiffLevel:
     shape = tuple(series.shape)
     dtype = np.dtype(series.dtype).newbyteorder("=")
-    if series.dataoffset is not None:
+    if in_one_file and series.dataoffset is not None:
         return TiffLevel(series.axes, shape, dtype, None)
     outer_ndim, keyframe = _outer_ndim(series), series.keyframe
     inner = shape[outer_ndim:]
