@@ -179,6 +179,10 @@ class TiffSink(SingleFileSink):
 
     def __init__(self, path: str, image: ImageInfo, options: SinkOptions) -> None:
         in_canonical_order(path, image)
+        names = "".join(axis.name for axis in image.axes)
+        if not names.endswith("yx"):
+            message = f"{path}: OME-TIFF holds planes (y, x), and this image has {names!r}; write an OME-Zarr"
+            raise InputError(message)
         if image.dtype in NOT_WRITTEN:
             instead = NOT_WRITTEN[image.dtype]
             message = f"{path}: OME-TIFF has no voxels of {image.dtype}; give the output `dtype: {instead}`"
