@@ -232,6 +232,16 @@ def test_axes_in_another_order_are_refused(tmp_path: Path) -> None:
         create_sink(str(tmp_path / "a.ome.tif"), ImageInfo((2, 4), "uint8", axes[1:]))
 
 
+def test_a_file_of_the_input_is_not_replaced(tmp_path: Path) -> None:
+    """Nor where the input is a pattern, or refers to it."""
+    for number in range(3):
+        tifffile.imwrite(tmp_path / f"plane{number}.tif", random_array((5, 6), "uint8"), photometric="minisblack")
+    target = {"path": str(tmp_path / "plane1.tif"), "if_exists": "overwrite"}
+    workflow = {"input": {"path": str(tmp_path / "plane*.tif")}, "outputs": {"copy": target}}
+    with pytest.raises(InputError, match=r"plane1\.tif: it is the input itself: the input would be destroyed"):
+        convolume.run(workflow, config=WHERE)
+
+
 WORKFLOW = """
 input: {{path: 'memory:single'}}
 outputs:
