@@ -22,6 +22,7 @@ from convolume.planning.blocks import full_block
 from convolume.planning.earlier import NOTHING_CHOSEN, Chosen
 from convolume.planning.method import settled
 from convolume.refusals import blamed_key, check_apart, check_disk, check_figures, check_process_border
+from convolume.regions import Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -211,9 +212,7 @@ def _sink(
 ) -> Sink:
     spec: OutputSpec = document.model.outputs[target.name]
     with document.at("outputs", target.name, "path"):
-        if (reason := stores.same_or_nested(document.model.input.path, spec.path)) is not None:
-            message = f"{spec.path}: {reason}: the input would be destroyed; choose another path"
-            raise InputError(message)
+        _check_spared(document.model.input.path, source, spec.path)
     image = source.info.with_(dtype=target.dtype, chunks=None, shards=None, notes=())
     if_exists = chosen.if_exists.get(target.name, spec.if_exists)
     options = stores.SinkOptions(
@@ -230,6 +229,15 @@ def _sink(
         check_process_border(sink.path, reachable=sink.crosses_processes or not crosses_processes)
         sink.check()
     return sink
+
+
+def _check_spared(path: str, source: Source, target: str) -> None:
+    """Refuse an output in the place of the input, or of one of the files that this refers to."""
+    files = source.files(Region.whole(source.info.shape))
+    for file in (path, *(file for file in files if not file.startswith(path))):
+        if (reason := stores.same_or_nested(file, target)) is not None:
+            message = f"{target}: {reason}: the input would be destroyed; choose another path"
+            raise InputError(message)
 
 
 def _unsharded(job: StoreJob, sink_of: Callable[..., Sink]) -> StoreJob:

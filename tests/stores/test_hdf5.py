@@ -17,6 +17,7 @@ import pytest
 from convolume.errors import InputError, RunError
 from convolume.regions import Region
 from convolume.stores import Source, SourceOptions, _hdf5_files, open_source
+from convolume.stores._hdf5_chunks import read_part
 from convolume.testing.stores import DTYPES, check_crosses_processes, check_source, random_array
 
 
@@ -309,3 +310,10 @@ def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError, match=r"needs h5py, which is not installed: pip install 'convolume\[hdf5\]'"):
         open_source(path)
+
+
+def test_chunks_at_the_border_are_kept_without_what_fills_them_up(tmp_path: Path) -> None:
+    """What is kept takes as much as is counted: it is no view of the whole chunk."""
+    with h5py.File(tmp_path / "chunks.h5", "w") as file:
+        image = file.create_dataset("image", data=np.zeros((65, 65), "uint16"), chunks=(64, 64), compression="gzip")
+        assert read_part(image, (slice(64, 65), slice(64, 65))).base is None

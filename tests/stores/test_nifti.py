@@ -189,3 +189,12 @@ def test_without_nibabel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(InputError, match=r"needs nibabel, which is not installed: pip install 'convolume\[nifti\]'"):
         open_source(path)
+
+
+def test_users_axes_in_another_order(tmp_path: Path) -> None:
+    """They name those of (t, c, z, y, x) as the file holds them; voxel sizes stay with their place."""
+    array = random_array((3, 4, 5), "int16")
+    nibabel.save(nibabel.Nifti1Image(array.T, np.diag([1, 2, 3, 1])), tmp_path / "a.nii")
+    source = open_source(str(tmp_path / "a.nii"), SourceOptions(axes="yzx"))
+    check_source(source, array.swapaxes(0, 1))
+    assert [(axis.name, axis.spacing) for axis in source.info.axes] == [("z", 2.0), ("y", 3.0), ("x", 1.0)]

@@ -145,3 +145,12 @@ def test_kernels_of_any_number_of_axes(tmp_path: Path, shape: tuple[int, ...], d
     read = read_array(_write(tmp_path / "kernel.npy", kernel))
     np.testing.assert_array_equal(read, kernel)
     assert (read.shape, read.dtype) == (kernel.shape, kernel.dtype)
+
+
+def test_axes_in_another_order(tmp_path: Path) -> None:
+    """The user names the axes of the file; the image's are (t, c, z, y, x) as far as they are there."""
+    array = random_array((3, 4, 5, 2), "uint16")
+    options = SourceOptions(axes="xyzc", spacing=(1.0, 2.0, 3.0), unit="micrometer")
+    source = open_source(_write(tmp_path / "volume.npy", array), options)
+    check_source(source, array.transpose(3, 2, 1, 0))
+    assert ["".join(axis.name for axis in source.info.axes), source.info.space_spacing_um] == ["czyx", (3.0, 2.0, 1.0)]

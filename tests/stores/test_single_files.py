@@ -176,6 +176,44 @@ def test_nifti_of_other_images_lies_at_their_translation(tmp_path: Path) -> None
     assert_array_equal(np.asarray(found.dataobj), array.T)
 
 
+@pytest.mark.parametrize(("sform_code", "qform_code"), [(1, 0), (0, 1), (2, 1)])
+@pytest.mark.parametrize("unit", ["mm", "um"])
+def test_nifti_is_stretched_to_the_users_voxel_size(
+    tmp_path: Path, sform_code: int, qform_code: int, unit: str
+) -> None:
+    """It wins over what the file says, for the placement too: directions stay, and where the first voxel lies."""
+    affine = np.array([[-2.0, 0, 0, 90], [0, 0, 3, -70], [0, 2, 0, 10], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(random_array((5, 6, 7), "uint8"), affine)
+    image.set_sform(affine, sform_code)
+    image.set_qform(affine, qform_code)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "a.nii")
+    source = {"path": str(tmp_path / "a.nii"), "spacing": [f"{step} {unit}" for step in (1, 4, 5)]}
+    convolume.run({"input": source, "outputs": {"copy": {"path": str(tmp_path / "b.nii")}}}, config=WHERE)
+    found = nibabel.load(tmp_path / "b.nii")
+    assert_allclose(found.header.get_zooms(), [5, 4, 1])
+    assert found.header.get_xyzt_units()[0] == {"mm": "mm", "um": "micron"}[unit]
+    place = affine[:3, 3] * {"mm": 1, "um": 1000}[unit]
+    assert_allclose(found.affine[:3], [[-5, 0, 0, place[0]], [0, 0, 1, place[1]], [0, 4, 0, place[2]]], atol=1e-4)
+
+
+def test_nifti_of_two_units(tmp_path: Path) -> None:
+    """A header tells one: all are micrometres then; an axis without a unit leaves the others theirs."""
+    array = random_array((4, 5, 6), "uint8")
+    for units, expected in (
+        (("micrometer", "nanometer", "nanometer"), ("micron", (0.002, 0.002, 2.0))),
+        ((None, "micrometer", "micrometer"), ("micron", (2.0, 2.0, 2.0))),
+        ((None, "millimeter", "millimeter"), ("mm", (2.0, 2.0, 2.0))),
+        ((None, None, None), ("unknown", (2.0, 2.0, 2.0))),
+    ):
+        axes = tuple(Axis(name, "space", unit, 2.0) for name, unit in zip("zyx", units, strict=True))
+        written(tmp_path / "a.nii", array, ImageInfo(array.shape, "uint8", axes), if_exists="overwrite")
+        header = nibabel.load(tmp_path / "a.nii").header
+        assert header.get_xyzt_units()[0] == expected[0]
+        assert_allclose(header.get_zooms(), expected[1], rtol=1e-6)
+        (tmp_path / "a.nii").unlink()
+
+
 def test_a_long_axis_is_nifti_2(tmp_path: Path) -> None:
     """NIfTI-1 counts up to 32,767."""
     array = random_array((2, 40_000), "uint8")
@@ -190,6 +228,18 @@ def test_axes_in_another_order_are_refused(tmp_path: Path) -> None:
     for ending in NOT_HELD:
         with pytest.raises(InputError, match=r"hold \(t, c, z, y, x\) in this order, and this image has 'yzx'"):
             create_sink(str(tmp_path / f"a{ending}"), ImageInfo((2, 3, 4), "uint8", axes))
+    with pytest.raises(InputError, match=r"holds planes \(y, x\), and this image has 'zx'; write an OME-Zarr"):
+        create_sink(str(tmp_path / "a.ome.tif"), ImageInfo((2, 4), "uint8", axes[1:]))
+
+
+def test_a_file_of_the_input_is_not_replaced(tmp_path: Path) -> None:
+    """Nor where the input is a pattern, or refers to it."""
+    for number in range(3):
+        tifffile.imwrite(tmp_path / f"plane{number}.tif", random_array((5, 6), "uint8"), photometric="minisblack")
+    target = {"path": str(tmp_path / "plane1.tif"), "if_exists": "overwrite"}
+    workflow = {"input": {"path": str(tmp_path / "plane*.tif")}, "outputs": {"copy": target}}
+    with pytest.raises(InputError, match=r"plane1\.tif: it is the input itself: the input would be destroyed"):
+        convolume.run(workflow, config=WHERE)
 
 
 WORKFLOW = """

@@ -56,6 +56,32 @@ def test_codings(tmp_path: Path, how: dict[str, Any], compression: str, *, predi
     check_source(open_source(str(path)), array)
 
 
+@pytest.mark.parametrize("shape", [(1, 4, 32, 3), (34, 1, 1, 1), (17, 22, 1, 1), (2, 1, 2, 1, 1), (1, 1, 3, 1, 1)])
+def test_tiles_of_axes_of_one_voxel(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """A series may have more of them than its pages, or in other places."""
+    array = random_array(shape, "uint16")
+    path = tmp_path / "stack.tif"
+    how = {"photometric": "rgb", "planarconfig": "separate"} if 4 in shape else GREY
+    tifffile.imwrite(path, array, tile=(16, 16), compression="zlib", **how)
+    check_source(open_source(str(path), SourceOptions(axes="tczyx"[-len(shape) :])), array)
+
+
+def test_bits_in_strips(tmp_path: Path) -> None:
+    """Eight voxels a byte, and a last strip of fewer rows than the others."""
+    array = random_array((22, 68), "bool")
+    tifffile.imwrite(tmp_path / "mask.tif", array, rowsperstrip=20, **GREY)
+    check_source(open_source(str(tmp_path / "mask.tif")), array)
+
+
+@pytest.mark.parametrize("compression", ["jpeg2000", "lerc", "zstd", "jpegxl"])
+def test_constant_pages(tmp_path: Path, compression: str) -> None:
+    """Some codings tell millions of equal voxels in some dozen bytes."""
+    array = np.full((4096, 4096), 7, "uint8")
+    tifffile.imwrite(tmp_path / "constant.tif", array, compression=compression, rowsperstrip=4096, **GREY)
+    source = open_source(str(tmp_path / "constant.tif"))
+    np.testing.assert_array_equal(source.read(Region((9, 9), (12, 12))), array[9:12, 9:12])
+
+
 def test_jpeg(tmp_path: Path) -> None:
     """As tifffile decodes it."""
     array = random_array((40, 50, 3), "uint8")
@@ -100,6 +126,52 @@ def test_ome_tiff(tmp_path: Path) -> None:
     source = open_source(str(tmp_path / "stack.ome.tif"))
     check_source(source, array.swapaxes(0, 1))
     assert source.info.space_spacing_um == (3.0, None, 0.5)
+
+
+@pytest.mark.parametrize("how", [{}, {"compression": "zlib"}, {"tile": (16, 16)}])
+def test_pages_in_several_files(tmp_path: Path, how: dict[str, Any]) -> None:
+    """An OME-TIFF of a file a channel is one image, whichever is opened; a missing one is an error."""
+    array = random_array((2, 3, 20, 17), "uint16")
+    paths = [tmp_path / f"channel{number}.ome.tif" for number in range(2)]
+    for path, channel in zip(paths, array, strict=True):
+        document = ome_document(path.name, [file.name for file in paths], image_count=1)
+        tifffile.imwrite(path, channel, description=document, metadata=None, **GREY, **how)
+    for path, other in (paths, paths[::-1]):
+        source = open_source(str(path), SourceOptions(missing="error"))
+        check_source(source, array)
+        assert source.files(Region.whole(array.shape)) == (str(path), str(other))
+    paths[1].unlink()
+    with pytest.raises(InputError, match=r"1 of the files that it refers to are not there .* write `missing: fill`"):
+        open_source(str(paths[0]), SourceOptions(missing="error"))
+    check_source(open_source(str(paths[0])), array * np.array([1, 0], "uint16")[:, None, None, None])
+
+
+def test_an_image_that_lies_in_another_file(tmp_path: Path) -> None:
+    """Is read from there, and not from the same place in the file that tells of it."""
+    paths = [tmp_path / "first.ome.tif", tmp_path / "second.ome.tif"]
+    for number, path in enumerate(paths):
+        document = ome_document(path.name, [file.name for file in paths], image_count=2)
+        voxels = np.full((3, 20, 17), number + 1, "uint16")
+        tifffile.imwrite(path, voxels, description=document, metadata=None, **GREY)
+    check_source(open_source(str(paths[1])), np.full((3, 20, 17), 1, "uint16"))
+
+
+def ome_document(own: str, files: list[str], image_count: int) -> bytes:
+    """Return OME's XML for files of three planes each, which are the channels of one image or an image each."""
+    images = []
+    for image in np.array_split(np.arange(len(files)), image_count):
+        planes = "".join(
+            f'<TiffData FirstC="{channel}" FirstZ="{plane}" IFD="{plane}" PlaneCount="1">'
+            f'<UUID FileName="{files[file]}">urn:uuid:{files[file]}</UUID></TiffData>'
+            for channel, file in enumerate(image)
+            for plane in range(3)
+        )
+        channels = "".join(f'<Channel ID="Channel:{file}" SamplesPerPixel="1"/>' for file in image)
+        sizes = f'SizeX="17" SizeY="20" SizeZ="3" SizeC="{len(image)}" SizeT="1"'
+        head = f'<Pixels ID="Pixels:{image[0]}" DimensionOrder="XYZCT" Type="uint16" {sizes}>'
+        images.append(f'<Image ID="Image:{image[0]}">{head}{channels}{planes}</Pixels></Image>')
+    name = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    return f'<?xml version="1.0"?><OME xmlns="{name}" UUID="urn:uuid:{own}">{"".join(images)}</OME>'.encode()
 
 
 @pytest.mark.parametrize("how", [{}, {"planarconfig": "separate", "compression": "zlib"}])

@@ -18,9 +18,10 @@ from convolume.stores._faults import fault
 from convolume.stores._paths import check_disk_space
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import ModuleType
 
-__all__ = ["check_chunk", "file_identity", "load_extra", "staged"]
+__all__ = ["check_chunk", "check_there", "file_identity", "load_extra", "staged"]
 
 PIECE_BYTES = 2**22
 
@@ -61,6 +62,32 @@ def _memory_bytes() -> int:
     if not hasattr(os, "sysconf"):
         return 2**63
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_there(path: str, what: str, files: Iterable[str]) -> None:
+    """Refuse an image of which files are missing, whose voxels its library would make up.
+
+    Parameters
+    ----------
+    path : str
+        The file that refers to them.
+    what : str
+        What refers to them, for the message.
+    files : iterable of str
+        Their paths.
+
+    Raises
+    ------
+    InputError
+        Says how many are missing, and what to write where that is as it should be.
+    """
+    missing = [file for file in files if not Path(file).exists()]
+    if missing:
+        message = (
+            f"{path}: {len(missing):,} of the files that {what} refers to are not there (the first: {missing[0]}). "
+            "Where their voxels are to be fill value, write `missing: fill` under `input`"
+        )
+        raise InputError(message)
 
 
 def file_identity(path: str) -> str:

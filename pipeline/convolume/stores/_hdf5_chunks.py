@@ -53,7 +53,9 @@ def read_part(node: Any, slices: tuple[slice, ...]) -> npt.NDArray[Any]:
     whole = _decoded(node, places[0], codes) if len(places) == 1 else None
     if whole is None:
         return np.asarray(node[slices])
-    return whole[tuple(slice(cut.start - a, cut.stop - a) for cut, a in zip(slices, places[0], strict=True))]
+    part = whole[tuple(slice(cut.start - a, cut.stop - a) for cut, a in zip(slices, places[0], strict=True))]
+    # At the image's border: a view would keep the whole chunk in memory.
+    return part if part.size == whole.size else part.copy()
 
 
 def _check_size(node: Any, place: tuple[int, ...], codes: list[int]) -> None:

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
-    import numpy.typing as npt
-
-    from convolume.image import Axis, ImageInfo
+    from convolume.image import ImageInfo
 
 __all__ = ["written_header"]
 
@@ -36,8 +34,9 @@ def written_header(
 ) -> Any:
     """Return the header of an image: NIfTI-1, or NIfTI-2 where an extent is too large for that.
 
-    An image that came from a NIfTI file keeps its placement, moved to where a region of it begins; others begin at
-    their translation, their axes along x, y and z. The provenance is an extension, a JSON text.
+    An image that came from a NIfTI file keeps its placement, moved to where a region of it begins, and stretched where
+    the user gave another voxel size; others begin at their translation, their axes along x, y and z. The provenance is
+    an extension, a JSON text.
 
     Parameters
     ----------
@@ -55,13 +54,17 @@ def written_header(
     header = (nibabel.Nifti2Header if is_large else nibabel.Nifti1Header)(endianness="<")
     header.set_data_dtype(np.dtype(image.dtype).newbyteorder("<"))
     header.set_data_shape(extents)
-    unit, scale = _space_unit(image)
+    unit = _space_unit(image)
+    scales = [_scale(axes[name].unit, unit) if name in axes else 1.0 for name in "xyz"]
     time = axes.get("t")
-    steps = [axes[name].spacing * scale if name in axes else 1.0 for name in "xyz"]
+    steps = [axes[name].spacing * scale if name in axes else 1.0 for name, scale in zip("xyz", scales, strict=True)]
     zooms = [*steps, time.spacing if time else 1.0, 1.0]
     header.set_zooms(zooms[: len(extents)])
-    header.set_xyzt_units(unit, _TIME_UNITS.get(time.unit or "", "unknown") if time else "unknown")
-    _place(header, provenance.get("input", {}).get("nifti"), axes, steps, scale)
+    header.set_xyzt_units(
+        _SPACE_UNITS.get(unit or "", "unknown"), _TIME_UNITS.get(time.unit or "", "unknown") if time else "unknown"
+    )
+    voxel = [axes[name].translation / axes[name].spacing if name in axes else 0.0 for name in "xyz"]
+    _place(header, provenance.get("input", {}).get("nifti"), unit, steps, voxel)
     header["descrip"] = f"Convolume {version('convolume')}".encode()
     if windows and all(map(isfinite, windows[0])):
         header["cal_min"], header["cal_max"] = windows[0][2:]
@@ -77,29 +80,35 @@ def _extents(image: ImageInfo) -> tuple[int, ...]:
     return tuple(by_name.get(name, 1) for name in "xyztc"[: last + 1])
 
 
-def _space_unit(image: ImageInfo) -> tuple[str, float]:
-    """Return NIfTI's word for the unit of space, and what its numbers are multiplied with."""
-    units = {image.axes[axis].unit for axis in image.space_axes}
-    unit = next(iter(units)) if len(units) == 1 else None
-    if unit in _SPACE_UNITS:
-        return _SPACE_UNITS[unit], 1.0
-    factor = MICROMETRES_PER_UNIT.get(unit or "")
-    return ("unknown", 1.0) if factor is None else ("micron", factor)
+def _space_unit(image: ImageInfo) -> str | None:
+    """Return the unit that a header tells, the same for all axes; None where no axis has one."""
+    units = {image.axes[axis].unit or "" for axis in image.space_axes} & MICROMETRES_PER_UNIT.keys()
+    if not units:
+        return None
+    return units.pop() if len(units) == 1 and units <= _SPACE_UNITS.keys() else "micrometer"
+
+
+def _scale(unit: str | None, written: str | None) -> float:
+    """Return what numbers of a unit are multiplied with to be of another; those of an unknown one are left."""
+    per_unit = MICROMETRES_PER_UNIT.get(unit or "")
+    return 1.0 if per_unit is None or written is None else per_unit / MICROMETRES_PER_UNIT[written]
 
 
 def _place(
     header: Any,
     placement: Mapping[str, Any] | None,
-    axes: Mapping[str, Axis],
+    unit: str | None,
     steps: list[float],
-    scale: float,
+    first_voxel: list[float],
 ) -> None:
     if placement is None:
         affine = np.diag([*steps, 1.0])
-        affine[:3, 3] = [axes[name].translation * scale if name in axes else 0.0 for name in "xyz"]
+        affine[:3, 3] = np.multiply(steps, first_voxel)
         header.set_sform(affine, code=_ALIGNED)
         return
-    first_voxel = [axes[name].translation / axes[name].spacing if name in axes else 0.0 for name in "xyz"]
+    # Of a file without a unit, as it was read.
+    scale = _scale(placement["unit"], unit)
+    stretch = np.divide(steps, placement["spacing_xyz"])
     # A second placement that differs is kept beside the one that counts.
     qform = placement.get("qform_xyz", placement["affine_xyz"])
     for affine, code, put in (
@@ -107,11 +116,7 @@ def _place(
         (qform, placement["qform_code"], header.set_qform),
     ):
         if code > 0:
-            put(_moved(affine, first_voxel), code=code)
-
-
-def _moved(affine: Any, first_voxel: list[float]) -> npt.NDArray[np.float64]:
-    """Return an affine of voxels that are counted from another one."""
-    moved = np.array(affine, np.float64)
-    moved[:3, 3] += moved[:3, :3] @ first_voxel
-    return moved
+            moved = np.array(affine, np.float64)
+            moved[:3, :3] *= stretch
+            moved[:3, 3] = moved[:3, 3] * scale + moved[:3, :3] @ first_voxel
+            put(moved, code=code)

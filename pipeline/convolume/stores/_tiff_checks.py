@@ -9,26 +9,30 @@ import numpy as np
 
 __all__ = ["why_page_too_short", "why_part_too_short", "why_series_too_short"]
 
-# Bytes that one byte can stand for: uncompressed bits, LZW and deflate; of others the largest that is known is zstd's.
+# Bytes that one byte can stand for: uncompressed bits, LZW and deflate; JPEG 2000 and LERC, to which constant images
+# are some dozen bytes; of others the largest that is known is zstd's.
 _MOST_EXPANSION = {1: 8, 5: 2**12, 8: 2**12, 32946: 2**12}
+_MOST_EXPANSION |= dict.fromkeys((33003, 33004, 33005, 34712, 34887), 2**20)
 _MOST_EXPANSION_OF_OTHERS = 2**16
 _MOST_LEFT_OUT_BYTES = 2**26
 
 
-def why_series_too_short(file: Any, series: Any) -> str | None:
+def why_series_too_short(file: Any, series: Any, *, is_mapped: bool) -> str | None:
     """Return what is missing of a series that the file promises; of its pages, the first is looked at."""
-    if series.dataoffset is not None:
+    if is_mapped:
         promised_bytes = series.dataoffset + prod(series.shape) * np.dtype(series.dtype).itemsize
         present_bytes = file.filehandle.size
         return None if promised_bytes <= present_bytes else f"{present_bytes} bytes where {promised_bytes} are promised"
     page = series.pages[0]
-    return None if page is None else why_page_too_short(page, file.filehandle.size)
+    return None if page is None else why_page_too_short(page, page.parent.filehandle.size)
 
 
 def why_page_too_short(page: Any, file_bytes: int) -> str | None:
     """Return why a page cannot hold its voxels."""
     keyframe = page.keyframe
     part_count, part_bytes = prod(keyframe.chunked), _part_bytes(keyframe)
+    # Tiles at the border are stored whole, the last strip is shorter than the others.
+    page_bytes = part_count * part_bytes if keyframe.is_tiled else prod(keyframe.shaped) * keyframe.dtype.itemsize
     if part_count > len(page.dataoffsets):
         return f"a page has {len(page.dataoffsets)} parts where its shape {keyframe.shape} asks for {part_count}"
     if max(page.databytecounts, default=0) > file_bytes:
@@ -36,7 +40,7 @@ def why_page_too_short(page: Any, file_bytes: int) -> str | None:
     stored_bytes = sum(page.databytecounts)
     # Parts that are left out read as zeros.
     left_out_bytes = min(part_bytes, _MOST_LEFT_OUT_BYTES) * sum(count == 0 for count in page.databytecounts)
-    if part_count * part_bytes > stored_bytes * _expansion(keyframe) + left_out_bytes:
+    if page_bytes > stored_bytes * _expansion(keyframe) + left_out_bytes:
         return f"a page of shape {keyframe.shape} cannot lie in {stored_bytes} bytes"
     return None
 

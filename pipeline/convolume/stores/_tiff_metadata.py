@@ -50,10 +50,14 @@ OPAQUE = 0xFF
 
 @dataclass(frozen=True)
 class TiffMetadata:
-    """What a TIFF file says of its first image: the step and unit of axes, as far as it tells them, and channels."""
+    """What a TIFF file says of its first image: the step and unit of axes, as far as it tells them, and channels.
+
+    `other_files` are names of files beside it, in which pages of the image lie.
+    """
 
     spacing: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
+    other_files: tuple[str, ...] = ()
 
 
 def axis_names(path: str, written: str, shape: tuple[int, ...], wished: str | None) -> str:
@@ -91,7 +95,7 @@ def metadata_of(file: Any) -> TiffMetadata:
         except SyntaxError as error:  # as damaged XML is called
             message = f"its OME metadata are no XML: {error}"
             raise ValueError(message) from error
-        return _of_ome(document)
+        return _of_ome(document, file.filename)
     if file.is_imagej:
         found = _of_imagej(file.imagej_metadata or {}, file.pages[0].get_resolution())
         return TiffMetadata(_positive(found))
@@ -102,8 +106,9 @@ def _positive(found: Mapping[str, tuple[float, str]]) -> dict[str, tuple[float, 
     return {name: (step, unit) for name, (step, unit) in found.items() if isfinite(step) and step > 0}
 
 
-def _of_ome(document: Mapping[str, Any]) -> TiffMetadata:
-    pixels = _first(document.get("OME", {}).get("Image")).get("Pixels", {})
+def _of_ome(document: Mapping[str, Any], own_name: str) -> TiffMetadata:
+    ome = document.get("OME", {})
+    pixels = _first(ome.get("Image")).get("Pixels", {})
     found = {}
     for name in "zyx":
         size = pixels.get(f"PhysicalSize{name.upper()}")
@@ -113,7 +118,7 @@ def _of_ome(document: Mapping[str, Any]) -> TiffMetadata:
     step, time_unit = pixels.get("TimeIncrement"), TIME_UNITS.get(str(pixels.get("TimeIncrementUnit", "s")))
     if step is not None and time_unit is not None:
         found["t"] = (float(step), time_unit)
-    return TiffMetadata(_positive(found), _channels_of_ome(pixels))
+    return TiffMetadata(_positive(found), _channels_of_ome(pixels), _other_files(pixels, ome.get("UUID"), own_name))
 
 
 def _first(written: Any) -> Mapping[str, Any]:
@@ -123,11 +128,26 @@ def _first(written: Any) -> Mapping[str, Any]:
 
 
 def _channels_of_ome(pixels: Mapping[str, Any]) -> tuple[Channel, ...]:
-    written = pixels.get("Channel") or []
-    entries = written if isinstance(written, list) else [written]
     return tuple(
         Channel(str(entry.get("Name") or f"Channel {number}"), _color(entry.get("Color")))
-        for number, entry in enumerate(map(_first, entries))
+        for number, entry in enumerate(_all(pixels.get("Channel")))
+    )
+
+
+def _all(written: Any) -> list[Mapping[str, Any]]:
+    """Return the elements of one name."""
+    entries = written if isinstance(written, list) else [written]
+    return [_first(entry) for entry in entries] if written else []
+
+
+def _other_files(pixels: Mapping[str, Any], own: Any, own_name: str) -> tuple[str, ...]:
+    """Return the files that an image's pages are said to lie in, but for the one that says so, by its mark or name."""
+    marks = [_first(entry.get("UUID")) for entry in _all(pixels.get("TiffData"))]
+    names = {str(mark.get("FileName", "")): mark.get("value") for mark in marks}
+    return tuple(
+        name
+        for name, mark in names.items()
+        if name and (own is None or mark != own) and name.lower() != own_name.lower()
     )
 
 

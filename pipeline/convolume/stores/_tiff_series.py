@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from convolume.errors import InputError, RunError
 from convolume.stores._decoded import PIECES
 from convolume.stores._faults import UNREADABLE
 from convolume.stores._files import check_chunk, file_identity, load_extra
+from convolume.stores._identity import Identity, spread
 from convolume.stores._tiff_checks import why_page_too_short, why_part_too_short, why_series_too_short
 from convolume.stores._tiff_metadata import TiffMetadata, metadata_of
 
@@ -35,19 +37,23 @@ _JPEG = (6, 7, 33007, 34892)
 
 
 def opened(path: str) -> TiffSeries:
-    """Return the table of pages of a file, read once in each process, and again when the file was replaced.
+    """Return the table of pages of a file, read once in each process, and again when a file of the series was replaced.
 
     Raises
     ------
     InputError
         tifffile is not installed, or the file is damaged.
     """
-    return _opened(path, file_identity(path), os.getpid())
+    series = _opened(path, file_identity(path), os.getpid())
+    if series.other_files and series.identity != str(Identity.of("", series.files)):
+        _opened.cache_clear()
+        series = _opened(path, file_identity(path), os.getpid())
+    return series
 
 
 @lru_cache(maxsize=8)
 def _opened(path: str, identity: str, process: int) -> TiffSeries:  # noqa: ARG001  # tells readers apart
-    return TiffSeries(path, identity)
+    return TiffSeries(path)
 
 
 @dataclass(frozen=True)
@@ -62,19 +68,28 @@ class TiffLevel:
 
 
 class TiffSeries:
-    """The first series of a TIFF file; the file is open only while it is read, by one thread at a time."""
+    """The first series of a TIFF file; the file is open only while it is read, by one thread at a time.
 
-    def __init__(self, path: str, identity: str) -> None:
+    `other_files` are those that pages of an OME-TIFF are said to lie in, `files` all or a sample of them, and
+    `identity` is a text that changes with these.
+    """
+
+    def __init__(self, path: str) -> None:
         tifffile = load_extra(path, "tifffile", "tiff")
         try:
             with tifffile.TiffFile(path) as file:
                 series = file.series[0]
-                self._levels = tuple(series.levels)
-                self.levels = tuple(map(_described, self._levels))
-                self._decoders = tuple(_decoder(level.keyframe) for level in self._levels)
                 self.metadata: TiffMetadata = metadata_of(file)
+                self.other_files = tuple(str(Path(path).parent / name) for name in self.metadata.other_files)
+                self._levels = tuple(series.levels)
+                self.levels = tuple(_described(level, in_one_file=not self.other_files) for level in self._levels)
+                self._decoders = tuple(_decoder(level.keyframe) for level in self._levels)
                 count = len(file.series)
-                why_short = next(filter(None, (why_series_too_short(file, level) for level in self._levels)), None)
+                faults = (
+                    why_series_too_short(file, level, is_mapped=described.pieces is None)
+                    for level, described in zip(self._levels, self.levels, strict=True)
+                )
+                why_short = next(filter(None, faults), None)
         except (tifffile.TiffFileError, *UNREADABLE) as error:
             message = f"{path}: is no TIFF file that can be read ({error})"
             raise InputError(message) from error
@@ -85,7 +100,10 @@ class TiffSeries:
             if described.pieces is not None:
                 check_chunk(path, described.pieces, described.dtype.itemsize)
                 _check_codec(path, tifffile, level.keyframe)
-        self._path, self._identity = path, identity
+        self._path = path
+        files = (path, *self.other_files)
+        self.files = tuple(files[number] for number in spread(len(files)))
+        self.identity = str(Identity.of("", self.files))
         self._byteorder = file.byteorder
         self._lock = threading.Lock()
         self.notes = (f"{path}: holds {count} series; the first is read",) if count > 1 else ()
@@ -130,13 +148,16 @@ class TiffSeries:
         self, level: int, number: int, slices: tuple[slice, ...], voxels: npt.NDArray[Any], cache_bytes: int
     ) -> None:
         """Put the part of a page where it belongs; what the file leaves out reads as zeros, as in tifffile."""
-        name = (self._path, self._identity, level, number)
-        keyframe = self._levels[level].keyframe
+        name = (self._path, self.identity, level, number)
+        keyframe, shape = self._levels[level].keyframe, self.levels[level].shape
+        inner = shape[len(shape) - len(slices) :]
         if not keyframe.is_tiled:
             whole = PIECES.get(name, partial(self._page, level, number), cache_bytes)
-            voxels[...] = whole.reshape(self.levels[level].shape[-len(slices) :] if slices else ())[slices]
+            voxels[...] = whole.reshape(inner)[slices]
             return
-        placed_slices = _placed(slices, self.levels[level].shape[-len(slices) :], keyframe.shaped)
+        placed_slices = tuple(
+            slice(0, 1) if axis is None else slices[axis] for axis in _axes_of_page(inner, keyframe.shaped)
+        )
         target = voxels.reshape(tuple(cut.stop - cut.start for cut in placed_slices))
         for tile, start in _tiles(keyframe, placed_slices):
             decoded = PIECES.get((*name, tile), partial(self._tile, level, number, tile), cache_bytes)
@@ -224,17 +245,17 @@ def _decoder(keyframe: Any) -> Decoder:
     return decoded
 
 
-def _described(series: Any) -> TiffLevel:
+def _described(series: Any, *, in_one_file: bool) -> TiffLevel:
     shape = tuple(series.shape)
     dtype = np.dtype(series.dtype).newbyteorder("=")
-    if series.dataoffset is not None:
+    if in_one_file and series.dataoffset is not None:
         return TiffLevel(series.axes, shape, dtype, None)
     outer_ndim, keyframe = _outer_ndim(series), series.keyframe
     inner = shape[outer_ndim:]
     if keyframe.is_tiled:
-        extents = _placed((slice(None),) * len(inner), inner, keyframe.shaped)
         tile = (1, *_tile_shape(keyframe))
-        inner = tuple(tile[position] for position, cut in enumerate(extents) if cut.start is None)
+        of_axis = dict(zip(_axes_of_page(inner, keyframe.shaped), tile, strict=True))
+        inner = tuple(of_axis.get(axis, 1) for axis in range(len(inner)))
     return TiffLevel(series.axes, shape, dtype, (1,) * outer_ndim + inner)
 
 
@@ -254,15 +275,14 @@ def _tile_shape(keyframe: Any) -> tuple[int, int, int, int]:
     return (max(1, keyframe.tiledepth), keyframe.tilelength, keyframe.tilewidth, samples)
 
 
-def _placed(slices: tuple[slice, ...], shape: tuple[int, ...], shaped: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return a part of a page in five axes, of which the page's shape leaves out some of length 1."""
-    placed, left = [], list(zip(shape, slices, strict=True))
-    for extent in shaped:
-        if left and left[0][0] == extent:
-            placed.append(left.pop(0)[1])
-        else:
-            placed.append(slice(0, 1))
-    return tuple(placed)
+def _axes_of_page(inner: tuple[int, ...], shaped: tuple[int, ...]) -> tuple[int | None, ...]:
+    """Return, for each of the five axes of a page, which axis of the series' it is; None where it is of one voxel."""
+    long = [axis for axis, extent in enumerate(inner) if extent > 1]
+    if [inner[axis] for axis in long] != [extent for extent in shaped if extent > 1]:
+        message = f"pages of {shaped} do not make up axes of {inner}"
+        raise ValueError(message)
+    left = iter(long)
+    return tuple(next(left) if extent > 1 else None for extent in shaped)
 
 
 def _tiles(keyframe: Any, slices: tuple[slice, ...]) -> Iterator[tuple[int, tuple[int, ...]]]:

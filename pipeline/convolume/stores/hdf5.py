@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convolume.errors import InputError
 from convolume.image import ImageInfo
 from convolume.stores import _imaris
 from convolume.stores._axes import (
@@ -16,6 +15,7 @@ from convolume.stores._axes import (
     region_of_file,
     with_options,
 )
+from convolume.stores._files import check_there
 from convolume.stores._hdf5_files import LIBRARY_BYTES, Hdf5File, opened, read_chunked
 from convolume.stores._hdf5_metadata import axes_of_dataset
 from convolume.stores._identity import spread
@@ -108,14 +108,9 @@ class Hdf5Source(Source):
 
     def check_whole(self, region: Region) -> None:
         """Refuse a dataset that refers to files that are not there, whose voxels HDF5 would make up."""
-        missing = [file for file in self._files() if not Path(file).exists()] if self.is_strict else []
         del region
-        if missing:
-            message = (
-                f"{self.path}: {len(missing):,} of the files that {self.dataset!r} refers to are not there (the first: "
-                f"{missing[0]}). Where their voxels are to be fill value, write `missing: fill` under `input`"
-            )
-            raise InputError(message)
+        if self.is_strict:
+            check_there(self.path, repr(self.dataset), self._files())
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region; each chunk that it touches is decoded."""

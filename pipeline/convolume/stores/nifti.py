@@ -13,7 +13,7 @@ import numpy as np
 
 from convolume.errors import InputError
 from convolume.image import Axis, ImageInfo
-from convolume.stores._axes import check_dtype, check_one_level, named_axes, with_options
+from convolume.stores._axes import canonical_order, check_dtype, check_one_level, named_axes, with_options
 from convolume.stores._faults import UNREADABLE
 from convolume.stores._files import load_extra, staged
 from convolume.stores._interfaces import Layout, Sink, SinkOptions, Source, SourceOptions, Written
@@ -119,8 +119,14 @@ def open_file(path: str, file: str, options: SourceOptions) -> Source:
     if options.unit is not None:
         notes = ()
     axes = with_options(path, shape, axes, options)
-    info = ImageInfo(shape=shape, dtype=check_dtype(path, layout.image_dtype), axes=axes, notes=notes)
-    return NiftiSource(path, file, info, layout)
+    order = canonical_order([axis.name for axis in axes])
+    info = ImageInfo(
+        shape=tuple(shape[axis] for axis in order),
+        dtype=check_dtype(path, layout.image_dtype),
+        axes=tuple(axes[axis] for axis in order),
+        notes=notes,
+    )
+    return NiftiSource(path, file, info, layout, order)
 
 
 class NiftiSource(Source):
@@ -128,11 +134,12 @@ class NiftiSource(Source):
 
     cache_bytes = 0
 
-    def __init__(self, path: str, file: str, info: ImageInfo, layout: _Layout) -> None:
+    def __init__(self, path: str, file: str, info: ImageInfo, layout: _Layout, order: tuple[int, ...]) -> None:
         self.path = path
         self.file = file
         self.info = info
         self.layout = layout
+        self.order = order
         self.staged_bytes = layout.file_bytes if file.endswith(".gz") else 0
 
     @property
@@ -147,11 +154,11 @@ class NiftiSource(Source):
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region, with the file's slope and intercept applied."""
         stored = self.layout.view(str(self._uncompressed()))
-        voxels = np.asarray(_reversed_axes(stored)[region.slices])
+        voxels = np.asarray(_reversed_axes(stored).transpose(self.order)[region.slices])
         if not self.layout.is_scaled:
             return np.array(voxels, dtype=self.layout.image_dtype, order="C")
         scaled = voxels.astype(np.float64) * self.layout.slope + self.layout.intercept
-        return scaled.astype(self.layout.image_dtype, copy=False)
+        return scaled.astype(self.layout.image_dtype, order="C", copy=False)
 
     def signature(self) -> str:
         """Return the format: all else stands in the file."""
@@ -245,17 +252,15 @@ def _axes(path: str, header: Any, ndim: int) -> tuple[tuple[Axis, ...], tuple[st
     """Return the axes with their voxel size, and what had to be assumed."""
     code = int(header["xyzt_units"])
     unit, time_unit = SPACE_UNITS.get(code & 7), TIME_UNITS.get(code & 56)
-    spacing = dict(zip("xyztc", (abs(float(zoom)) for zoom in header["pixdim"][1:6]), strict=True))
+    spacing = dict(zip("xyztc", _steps(header), strict=True))
     axes = []
     invalid = []
     for axis in named_axes(path, AXIS_NAMES[ndim]):
         step = spacing[axis.name] if axis.kind != "channel" else 1.0
-        if not (isfinite(step) and step > 0):
-            # Many time axes have no step, and nothing depends on it.
-            invalid += [axis.name] if axis.kind == "space" else []
-            step = 1.0
+        # Many time axes have no step, and nothing depends on it.
+        invalid += [axis.name] if step is None and axis.kind == "space" else []
         units = {"space": unit or "millimeter", "time": time_unit}
-        axes.append(replace(axis, unit=units.get(axis.kind), spacing=step))
+        axes.append(replace(axis, unit=units.get(axis.kind), spacing=step or 1.0))
     notes = []
     if unit is None:
         notes.append(f"{path}: the header leaves the unit unknown; NIfTI's millimetres are taken")
@@ -264,10 +269,19 @@ def _axes(path: str, header: Any, ndim: int) -> tuple[tuple[Axis, ...], tuple[st
     return tuple(axes), tuple(notes)
 
 
+def _steps(header: Any) -> tuple[float | None, ...]:
+    """Return the distances of voxels along (x, y, z, t, c); None where there is none that can be."""
+    zooms = (abs(float(zoom)) for zoom in header["pixdim"][1:6])
+    return tuple(zoom if isfinite(zoom) and zoom > 0 else None for zoom in zooms)
+
+
 def _placement(image: Any) -> dict[str, Any]:
     """Return where the voxels lie: the affine that counts, and what the header says of it."""
     header = image.header
     found: dict[str, Any] = {code: int(header[code]) for code in ("sform_code", "qform_code", "xyzt_units")}
+    found["unit"] = SPACE_UNITS.get(found["xyzt_units"] & 7, "millimeter")
+    steps = [step or 1.0 for step in _steps(header)[: min(3, len(image.shape))]]
+    found["spacing_xyz"] = steps + [1.0] * (3 - len(steps))
     found["affine_xyz"] = _rows(image.affine)
     if found["sform_code"] > 0 and found["qform_code"] > 0:
         found["qform_xyz"] = _rows(header.get_qform())

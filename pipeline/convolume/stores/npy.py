@@ -12,7 +12,7 @@ from numpy.lib import format as npy_format
 
 from convolume.errors import InputError, RunError
 from convolume.image import ImageInfo
-from convolume.stores._axes import check_dtype, check_one_level, with_options
+from convolume.stores._axes import canonical_order, check_dtype, check_one_level, with_options
 from convolume.stores._faults import UNREADABLE
 from convolume.stores._interfaces import Source, SourceOptions
 from convolume.stores._mapped import MappedVoxels
@@ -49,7 +49,10 @@ def open_source(path: str, options: SourceOptions) -> Source:
     check_one_level(path, options)
     voxels = _layout(path)
     dtype = check_dtype(path, np.dtype(voxels.dtype))
-    return NpySource(path, ImageInfo(voxels.shape, dtype, with_options(path, voxels.shape, None, options)), voxels)
+    axes = with_options(path, voxels.shape, None, options)
+    order = canonical_order([axis.name for axis in axes])
+    info = ImageInfo(tuple(voxels.shape[axis] for axis in order), dtype, tuple(axes[axis] for axis in order))
+    return NpySource(path, info, voxels, order)
 
 
 def read_npy(path: str) -> npt.NDArray[Any]:
@@ -74,14 +77,16 @@ class NpySource(Source):
 
     cache_bytes = 0
 
-    def __init__(self, path: str, info: ImageInfo, voxels: MappedVoxels) -> None:
+    def __init__(self, path: str, info: ImageInfo, voxels: MappedVoxels, order: tuple[int, ...]) -> None:
         self.path = path
         self.info = info
         self.voxels = voxels
+        self.order = order
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region."""
-        return np.array(self.voxels.view(self.path)[region.slices], dtype=self.info.dtype, order="C")
+        part = self.voxels.view(self.path).transpose(self.order)[region.slices]
+        return np.array(part, dtype=self.info.dtype, order="C")
 
     def signature(self) -> str:
         """Return the format: all else stands in the file."""

@@ -11,7 +11,7 @@ import numpy as np
 from convolume.errors import InputError
 from convolume.image import ImageInfo
 from convolume.stores._axes import canonical_order, check_dtype, named_axes, region_of_file, with_options
-from convolume.stores._files import load_extra
+from convolume.stores._files import check_there, load_extra
 from convolume.stores._interfaces import Layout, Sink, SinkOptions, Source, SourceOptions, Written
 from convolume.stores._single_file import (
     SingleFileSink,
@@ -92,7 +92,7 @@ def open_source(path: str, options: SourceOptions) -> Source:
         channels=channels if len(channels) == channel_count else (),
         notes=series.notes,
     )
-    return TiffSource(path, info, order, options.level)
+    return TiffSource(path, info, order, options.level, is_strict=options.missing == "error")
 
 
 def _placed(axis: Axis, spacing: Mapping[str, tuple[float, str]], finest: int, here: int) -> Axis:
@@ -124,18 +124,39 @@ def _finished(path: str, level: int) -> Source:
 
 
 class TiffSource(Source):
-    """One level of a volume in a TIFF file, which each process opens for itself."""
+    """One level of a volume in a TIFF file, which each process opens for itself.
 
-    def __init__(self, path: str, info: ImageInfo, order: tuple[int, ...], level: int) -> None:
+    Parameters
+    ----------
+    path : str
+        The file.
+    info : ImageInfo
+        The image.
+    order : tuple of int
+        Which axis of the file each axis of the image is.
+    level : int
+        Its number.
+    is_strict : bool
+        Whether other files, in which an OME-TIFF says that pages lie, must be there; else their voxels are 0.
+    """
+
+    def __init__(self, path: str, info: ImageInfo, order: tuple[int, ...], level: int, *, is_strict: bool) -> None:
         self.path = path
         self.info = info
         self.order = order
         self.level = level
+        self.is_strict = is_strict
 
     @property
     def decoded_chunks(self) -> tuple[tuple[int, int], ...] | None:
         """Tiles, or whole pages; None where the file is mapped."""
         return tuple((extent, 0) for extent in self.info.chunks) if self.info.chunks else None
+
+    def check_whole(self, region: Region) -> None:
+        """Refuse an image of several files of which some are not there, whose voxels tifffile would make up."""
+        del region
+        if self.is_strict:
+            check_there(self.path, "it", opened(self.path).other_files)
 
     def read(self, region: Region) -> npt.NDArray[Any]:
         """Return the voxels of a region; each page or tile that it touches is decoded, unless it is kept."""
@@ -148,9 +169,9 @@ class TiffSource(Source):
         return f"tiff level {self.level}"
 
     def files(self, region: Region) -> tuple[str, ...]:
-        """Return the file."""
+        """Return the file and those that pages are said to lie in, a sample of them where there are many."""
         del region
-        return (self.path,)
+        return opened(self.path).files
 
 
 class TiffSink(SingleFileSink):
@@ -158,6 +179,10 @@ class TiffSink(SingleFileSink):
 
     def __init__(self, path: str, image: ImageInfo, options: SinkOptions) -> None:
         in_canonical_order(path, image)
+        names = "".join(axis.name for axis in image.axes)
+        if not names.endswith("yx"):
+            message = f"{path}: OME-TIFF holds planes (y, x), and this image has {names!r}; write an OME-Zarr"
+            raise InputError(message)
         if image.dtype in NOT_WRITTEN:
             instead = NOT_WRITTEN[image.dtype]
             message = f"{path}: OME-TIFF has no voxels of {image.dtype}; give the output `dtype: {instead}`"
