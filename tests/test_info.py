@@ -233,7 +233,7 @@ def test_nifti(tmp_path: Path, ending: str) -> None:
     assert paragraphs["format"] == "nifti"
     assert paragraphs["voxel"] == "z 2 mm, y 0.5 mm, x 0.5 mm"
     assert paragraphs["nifti"] == (
-        "sform_code 2, qform_code 0, xyzt_units 0 affine_xyz: 0.5 0 0 0 0 0.5 0 0 0 0 2 0 0 0 0 1"
+        "sform_code 2, qform_code 0, xyzt_units 0, unit millimeter, spacing_xyz [0.5, 0.5, 2.0] affine_xyz: 0.5 0 0 0 0 0.5 0 0 0 0 2 0 0 0 0 1"
     )
     assert paragraphs["note"] == f"{path}: the header leaves the unit unknown; NIfTI's millimetres are taken"
     assert as_json(path)["metadata"]["nifti"]["affine_xyz"] == nibabel.load(path).affine.tolist()

@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from convolume.preparation import Prepared
     from convolume.records import Measurement
     from convolume.report.measurements import Level
+    from convolume.report.progress import Progress
 
 __all__ = ["draw_figures", "finish_outputs", "measurements", "output_records", "versions"]
 
 _RECORDED_PACKAGES = ("convolume", "dask", "distributed", "numpy", "pyopencl", "scipy", "tensorstore", "zarr")
 
 
-def finish_outputs(prepared: Prepared, totals: BlockTotals) -> None:
+def finish_outputs(prepared: Prepared, totals: BlockTotals, progress: Progress) -> None:
     """Make every output visible, with where it comes from and a display window for each channel."""
+    if steps := sum(sink.finish_steps for sink in prepared.sinks.values()):
+        progress.phase("file", steps)
     source = prepared.job.source
     provenance = {
         "workflow": to_yaml(prepared.document.model),
@@ -41,7 +44,7 @@ def finish_outputs(prepared: Prepared, totals: BlockTotals) -> None:
     for position, (name, sink) in enumerate(prepared.sinks.items()):
         with errors_at(f"output {name!r} ({sink.path}), at its end"):
             windows = display_windows(sink, *totals.value_range(position))
-            patiently(sink.path, "cannot be finished", partial(sink.finish, provenance, windows))
+            patiently(sink.path, "cannot be finished", partial(sink.finish, provenance, windows, progress.advance))
 
 
 def output_records(prepared: Prepared, totals: BlockTotals) -> tuple[OutputRecord, ...]:

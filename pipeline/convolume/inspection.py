@@ -205,10 +205,12 @@ def inspect(path: str, *, dataset: str | None = None) -> ImageReport:
     'z'
     """
     path = path.rstrip("/") or path
-    facts = zarr_facts(path)
+    # What will be one file lies elsewhere until then.
+    place = path if Path(path).exists() else stores.gathered_at(path) or path
+    facts = zarr_facts(place)
     if facts is not None and facts.is_unfinished:
-        levels = _unfinished_levels(path, facts)
-        name = stores.format_at(path) if facts.datasets else "zarr"
+        levels = _unfinished_levels(place, facts)
+        name = stores.format_at(place) if facts.datasets else "zarr"
         return _with_facts(ImageReport(path, name, next(iter(levels.values())), levels), facts)
     options = stores.SourceOptions(dataset=dataset)
     source = stores.open_source(path, options)

@@ -206,7 +206,7 @@ def _execute(undertaking: Undertaking, cluster: Cluster, progress: Progress, beg
     _drive_levels(undertaking, cluster, progress)
     ended_pyramid = perf_counter()
     undertaking.merge_marks()
-    finish_outputs(prepared, totals)
+    finish_outputs(prepared, totals, progress)
     figures = draw_figures(prepared)
     measured, unmeasured = measurements(prepared)
     undertaking.close()

@@ -75,13 +75,35 @@ def test_measured_as_numpy_does(shape: tuple[int, ...], dtype: str, seed: int, s
     assert (found.image, found.channel, found.level, found.shape) == ("input", "", 0, array.shape)
 
 
-@pytest.mark.parametrize("array", [np.arange(1000.0) ** 2, np.full(7, 3.0), np.array([True, False, True]), np.zeros(3)])
+@pytest.mark.parametrize("array", [np.arange(1000.0) ** 2, np.full(7, 3.0), np.zeros(3)])
 def test_bins_as_numpy_has_them(array: npt.NDArray[Any]) -> None:
     """Of equal width from the smallest to the largest value."""
     (histogram,) = histograms_of(level_of(array))
     counts, edges = np.histogram(array.astype(np.float64), bins=BIN_COUNT)
     np.testing.assert_allclose(histogram.edges, edges)
     np.testing.assert_array_equal(histogram.counts, counts)
+
+
+@pytest.mark.parametrize(
+    ("array", "width"),
+    [
+        (np.arange(10, dtype="uint8"), 1),
+        (np.array([True, False, True]), 1),
+        (np.repeat(np.arange(-100, 200, dtype="int16"), 3), 3),
+        (np.full(4, -7, "int32"), 1),
+        (np.array([0, 2**63], "uint64"), 2**56 + 1),
+    ],
+)
+def test_bins_of_whole_numbers_hold_as_many_each(array: npt.NDArray[Any], width: int) -> None:
+    """A flat image has a flat histogram."""
+    (histogram,) = histograms_of(level_of(array))
+    assert len(histogram.counts) <= BIN_COUNT
+    np.testing.assert_allclose(np.diff(histogram.edges), width, rtol=1e-12)
+    assert histogram.edges[0] == float(array.min()) - 0.5
+    counts, _ = np.histogram(array.astype(np.float64), histogram.edges)
+    np.testing.assert_array_equal(histogram.counts, counts)
+    if width == 3:
+        assert set(histogram.counts.tolist()) == {9}
 
 
 def test_nothing_finite_is_told_as_such() -> None:

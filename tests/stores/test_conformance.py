@@ -35,7 +35,7 @@ SINKS = [
     (name, each)
     for name in member_names("stores")
     # Outputs that are one file hold less than an image may have: `test_single_files.py` has a suite for them.
-    if hasattr(load_member("stores", name), "create_sink") and not hasattr(load_member("stores", name), "has_begun")
+    if hasattr(load_member("stores", name), "create_sink") and not hasattr(load_member("stores", name), "gathered_at")
     for each in formats_of(load_member("stores", name))
 ]
 COUNTER = itertools.count()

@@ -73,7 +73,7 @@ def test_several_datasets(tmp_path: Path) -> None:
     check_crosses_processes(source, mask)
     check_source(open_source(path, SourceOptions(dataset="curve")), np.zeros(9))
     with pytest.raises(
-        InputError, match=r"there is no dataset '/rav' that can be read; did you mean '/raw'\?; there are: /raw, /vol"
+        InputError, match=r"there is no dataset '/rav' that can be read; did you mean '/raw'\? \(there are: /raw, /vol"
     ):
         open_source(path, SourceOptions(dataset="rav"))
     with pytest.raises(InputError, match=rf"'/volumes' is no dataset; {listed}"):

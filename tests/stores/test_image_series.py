@@ -55,7 +55,12 @@ def test_colours_are_channels(tmp_path: Path) -> None:
     source = open_source(str(tmp_path / "*.png"))
     check_source(source, np.moveaxis(array, -1, 0))
     assert [axis.name for axis in source.info.axes] == list("czyx")
-    assert open_source(str(tmp_path / "*.png"), SourceOptions(channel=1)).info.shape == (1, 4, 6, 7)
+    assert [(each.name, each.color) for each in source.info.channels] == [
+        ("red", "FF0000"),
+        ("green", "00FF00"),
+        ("blue", "0000FF"),
+    ]
+    assert open_source(str(tmp_path / "*.png"), SourceOptions(channel="green")).info.shape == (1, 4, 6, 7)
 
 
 def test_the_user_names_axes_and_voxel_size(tmp_path: Path) -> None:

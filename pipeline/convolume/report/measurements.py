@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isnan, nan, prod
+from math import ceil, isnan, nan, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,16 +43,19 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many finite voxels of a channel lie in each of `BIN_COUNT` bins of equal width.
+    """How many finite voxels of a channel lie in each bin; all bins are equally wide.
+
+    There are `BIN_COUNT` of them from the smallest value to the largest. Of whole numbers there are at most as many,
+    each of the same count of numbers, with edges between them: others would hold now more, now fewer.
 
     Parameters
     ----------
     channel : str
         Its name, or ``channel 0``; empty where the image has no channels.
-    counts : array of int, shape (BIN_COUNT,)
+    counts : array of int, shape (n,)
         Voxels.
-    edges : array of float, shape (BIN_COUNT + 1,)
-        From the smallest value to the largest.
+    edges : array of float, shape (n + 1,)
+        Where bins begin, and where the last one ends.
     """
 
     channel: str
@@ -178,25 +181,35 @@ def _statistics(voxels: da.Array) -> tuple[float, float, float, float]:
 
 
 def _histogram(channel: str, voxels: da.Array) -> Histogram:
-    low, high = _bounds(voxels)
     doubles, finite = _finite(voxels)
-    # Bounds are made whole numbers there: voxels are counted by their place among the bins. Halves cannot overflow.
-    places = (doubles / 2 - low / 2) / (high / 2 - low / 2) * BIN_COUNT
-    (counts,) = _computed(ndmeasure.histogram(places, 0, BIN_COUNT, BIN_COUNT, **finite))
-    if counts is None:  # no voxel is finite
-        counts = np.zeros(BIN_COUNT, np.int64)
-    return Histogram(channel, counts, low + (high / 2 - low / 2) * np.linspace(0, 2, BIN_COUNT + 1))
-
-
-def _bounds(voxels: da.Array) -> tuple[float, float]:
-    """Return the smallest and largest value, a little apart where they are the same or there is none."""
     low, high, *_ = _statistics(voxels)
     if isnan(low):
         low = high = 0.0
+    bins = _bins_of_whole_numbers if voxels.dtype.kind in "bui" else _bins
+    places, edges = bins(doubles, low, high)
+    bin_count = len(edges) - 1
+    # Bounds are made whole numbers there: voxels are counted by their place among the bins.
+    (counts,) = _computed(ndmeasure.histogram(places, 0, bin_count, bin_count, **finite))
+    if counts is None:  # no voxel is finite
+        counts = np.zeros(bin_count, np.int64)
+    return Histogram(channel, counts, edges)
+
+
+def _bins_of_whole_numbers(doubles: da.Array, low: float, high: float) -> tuple[da.Array, npt.NDArray[np.float64]]:
+    """Return where voxels lie among bins of as many whole numbers each, and the edges of the bins."""
+    width = ceil((high - low + 1) / BIN_COUNT)
+    bin_count = ceil((high - low + 1) / width)
+    return (doubles - low + 0.5) / width, low - 0.5 + width * np.arange(bin_count + 1, dtype=np.float64)
+
+
+def _bins(doubles: da.Array, low: float, high: float) -> tuple[da.Array, npt.NDArray[np.float64]]:
+    """Return where voxels lie among bins, and the edges of the bins, a little apart where there is one value."""
     if high / 2 == low / 2:
         half = max(0.5, BIN_COUNT * float(np.spacing(abs(low))))
         low, high = low - half, high + half
-    return low, high
+    # Halves cannot overflow.
+    span = high / 2 - low / 2
+    return (doubles / 2 - low / 2) / span * BIN_COUNT, low + span * np.linspace(0, 2, BIN_COUNT + 1)
 
 
 def _computed(*lazy: Any) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ A member module offers any of
   does so for some values of ``options.format`` only;
 - ``journal_folder(path: str) -> str`` and ``open_written(path: str, layouts) -> Written``: where the marks of an
   output's blocks stand, and what a run wrote, or began to write, to be verified by them; and
-  ``has_begun(path: str) -> bool`` where nothing stands at an output's path before it is finished.
+  ``gathered_at(path: str) -> str``, where blocks lie before an output that is one file stands at its path.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ __all__ = [
     "create_sink",
     "format_at",
     "formats_of",
+    "gathered_at",
     "journal_folder",
     "open_source",
     "open_written",
@@ -99,7 +100,7 @@ def open_source(path: str, options: SourceOptions | None = None) -> Source:
             source = select(member.open_source(path, options), options)
             source.check_whole(Region.whole(source.info.shape))
             return source
-    if any(_has_begun(member, path) for member in _members_with("has_begun")):
+    if gathered_at(path):
         message = f"{path}: was left by a run that did not finish; run its workflow again"
     elif ":" not in path and not Path(path).exists():
         message = f"{path}: there is no such file or folder"
@@ -141,6 +142,13 @@ def create_sink(path: str, image: ImageInfo, options: SinkOptions | None = None)
     endings = dict.fromkeys(suffix for member in members for suffix in member.SUFFIXES)
     message = f"{path}: no format writes to such a path; give it one of these: {', '.join(endings)}"
     raise InputError(message)
+
+
+def gathered_at(path: str) -> str:
+    """Return where blocks are gathered of an output that will be one file; an empty text where none are."""
+    path = _without_slash(path)
+    found = (member.gathered_at(path) for member in _members_with("gathered_at") if path.endswith(member.SUFFIXES))
+    return next(filter(None, found), "")
 
 
 def format_at(path: str) -> str:
@@ -194,16 +202,11 @@ def open_written(path: str, layouts: Sequence[Layout] = ()) -> Written:
     """
     path = _without_slash(path)
     for member in _members_with("open_written"):
-        if member.recognises(path) or _has_begun(member, path):
+        if member.recognises(path) or (gathered_at(path) and path.endswith(member.SUFFIXES)):
             written: Written = member.open_written(path, layouts)
             return written
     message = f"{path}: there is no output of a run"
     raise InputError(message)
-
-
-def _has_begun(member: ModuleType, path: str) -> bool:
-    """Say whether an output that has nothing at its own path yet is being made."""
-    return hasattr(member, "has_begun") and path.endswith(member.SUFFIXES) and bool(member.has_begun(path))
 
 
 def read_array(path: str) -> npt.NDArray[Any]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convolume.errors import InputError
-from convolume.image import MICROMETRES_PER_UNIT, Axis, default_axes
+from convolume.image import MICROMETRES_PER_UNIT, Axis, Channel, default_axes
 from convolume.regions import Region
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CANONICAL",
+    "COLOURS",
     "DTYPES",
     "KINDS",
     "canonical_order",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 CANONICAL = "tczyx"
+# Of images in colours, by what they are; some have a degree of transparency.
+COLOURS = (Channel("red", "FF0000"), Channel("green", "00FF00"), Channel("blue", "0000FF"), Channel("alpha"))
 KINDS: dict[str, AxisKind] = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 DTYPES = frozenset(
     [*(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "bool", "float16", "float32", "float64"]

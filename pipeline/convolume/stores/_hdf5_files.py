@@ -121,7 +121,7 @@ class Hdf5File:
         except UNREADABLE as error:
             listed = self.images()
             named = f"there is no dataset {name!r} that can be read{did_you_mean(name, listed)}"
-            message = f"{self.path}: {named}; {_found(listed)} ({_words(error)})"
+            message = f"{self.path}: {named} ({_found(listed)})"
             raise InputError(message) from error
         if not is_dataset:
             message = f"{self.path}: {name!r} is no dataset; {_found(self.images())}"

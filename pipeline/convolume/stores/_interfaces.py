@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CACHE_BYTES",
+    "Advance",
     "Format",
     "IfExists",
     "Layout",
@@ -25,7 +27,9 @@ __all__ = [
     "SinkOptions",
     "Source",
     "SourceOptions",
+    "Windows",
     "Written",
+    "nothing",
 ]
 
 DEFAULT_CACHE_BYTES = 256 * 2**20
@@ -38,8 +42,18 @@ Format = Literal["ome-zarr", "ome-zarr-0.4", "zarr"]
 """What files of Zarr hold: an OME-Zarr image of version 0.5 (Zarr v3) or 0.4 (Zarr v2), or one array (Zarr v3)."""
 
 
+Windows = tuple[tuple[float, float, float, float], ...]
+"""Display windows, (min, max, start, end) of each channel."""
+
+Advance = Callable[[], None]
+"""Takes note that a step is done."""
+
 Layout = tuple[tuple[int, ...], tuple[int, ...]]
 """The shape of an image, and the extents of its units: chunks, or what one writer owns."""
+
+
+def nothing() -> None:
+    """Take no note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +196,11 @@ class Sink(ABC):
         return self.size_bytes
 
     @property
+    def finish_steps(self) -> int:
+        """Steps of `finish` that take long enough to be watched."""
+        return 0
+
+    @property
     def journal_folder(self) -> str | None:
         """The folder beside the output for the marks of its blocks; None where no later process could use them."""
         return None
@@ -231,7 +250,7 @@ class Sink(ABC):
         """Return voxels that were written."""
 
     @abstractmethod
-    def finish(self, provenance: Mapping[str, Any], windows: tuple[tuple[float, float, float, float], ...]) -> None:
+    def finish(self, provenance: Mapping[str, Any], windows: Windows, advance: Advance = nothing) -> None:
         """Write the metadata that makes the image visible, last of all.
 
         Parameters
@@ -240,6 +259,8 @@ class Sink(ABC):
             JSON-like: workflow, plan, versions, device, input.
         windows : tuple of (min, max, start, end)
             Display window of each channel, fresh from the result.
+        advance : callable
+            Is called after each of its `finish_steps`.
         """
 
 

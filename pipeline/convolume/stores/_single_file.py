@@ -18,7 +18,7 @@ from convolume.errors import InputError
 from convolume.regions import Region
 from convolume.stores._axes import CANONICAL
 from convolume.stores._faults import fault
-from convolume.stores._interfaces import Sink, Written
+from convolume.stores._interfaces import Sink, Written, nothing
 from convolume.stores._layout import units_of
 from convolume.stores._paths import check_creatable
 from convolume.stores._zarr_files import WrittenArrays
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from convolume.image import ImageInfo
-    from convolume.stores._interfaces import IfExists, Layout, SinkOptions, Source
+    from convolume.stores._interfaces import Advance, IfExists, Layout, SinkOptions, Source, Windows
 
-__all__ = ["SingleFileSink", "WrittenFile", "has_begun", "in_canonical_order", "journal_folder"]
+__all__ = ["SingleFileSink", "WrittenFile", "gathered_at", "in_canonical_order", "journal_folder"]
 
 # Of the gathered image so much is in hand while the file is written, if planes are not larger.
 _SLAB_BYTES = 2**27
@@ -43,9 +43,10 @@ def journal_folder(path: str) -> str:
     return f"{path}.convolume"
 
 
-def has_begun(path: str) -> bool:
-    """Say whether blocks are gathered for a file."""
-    return Path(_gathered_path(path)).exists()
+def gathered_at(path: str) -> str:
+    """Return where blocks are gathered for a file; an empty text where none are."""
+    gathered = _gathered_path(path)
+    return gathered if Path(gathered).exists() else ""
 
 
 def _gathered_path(path: str) -> str:
@@ -141,7 +142,12 @@ class SingleFileSink(Sink):
         self._gathered.io_threads = self.io_threads
         return self._gathered.read(level, region)
 
-    def finish(self, provenance: Mapping[str, Any], windows: tuple[tuple[float, float, float, float], ...]) -> None:
+    @property
+    def finish_steps(self) -> int:
+        """Slabs that the file is written in."""
+        return sum(1 for level in range(len(self.levels)) for _ in self._slab_regions(level, outermost="tc"))
+
+    def finish(self, provenance: Mapping[str, Any], windows: Windows, advance: Advance = nothing) -> None:
         """Write the file; from now on the image opens."""
         if not self._gathered.exists:
             return  # a run that was killed at its very end had written it
@@ -150,7 +156,7 @@ class SingleFileSink(Sink):
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb+") as file:
-                self._write(file, provenance, windows)
+                self._write(file, provenance, windows, advance)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self.path)
@@ -165,7 +171,8 @@ class SingleFileSink(Sink):
         self,
         file: BinaryIO,
         provenance: Mapping[str, Any],
-        windows: tuple[tuple[float, float, float, float], ...],
+        windows: Windows,
+        advance: Advance,
     ) -> None:
         """Write the whole file, at its end too where it is compressed."""
 
@@ -173,16 +180,24 @@ class SingleFileSink(Sink):
     def _opened(self, level: int) -> Source:
         """Open one level of the finished file."""
 
-    def _slabs(self, level: int, *, outermost: str) -> Iterator[npt.NDArray[Any]]:
+    def _slabs(self, level: int, advance: Advance, *, outermost: str) -> Iterator[npt.NDArray[Any]]:
         """Yield the voxels of a level in slabs (z, y, x), each of some planes, along z first.
 
         Parameters
         ----------
         level : int
             Its number.
+        advance : callable
+            Is called when a slab has been used.
         outermost : str
             ``"tc"`` where all channels of a time point come together, ``"ct"`` where all time points of a channel do.
         """
+        for region in self._slab_regions(level, outermost=outermost):
+            extents = dict(zip((axis.name for axis in self.levels[level].axes), region.shape, strict=True))
+            yield self.read(level, region).reshape(tuple(extents.get(name, 1) for name in "zyx"))
+            advance()
+
+    def _slab_regions(self, level: int, *, outermost: str) -> Iterator[Region]:
         info = self.levels[level]
         extents = dict(zip((axis.name for axis in info.axes), info.shape, strict=True))
         plane_bytes = prod(extents.get(name, 1) for name in "yx") * np.dtype(info.dtype).itemsize
@@ -193,9 +208,7 @@ class SingleFileSink(Sink):
             for start in range(0, extents.get("z", 1), count):
                 place["z"] = (start, min(start + count, extents.get("z", 1)))
                 bounds = [place.get(name, (0, n)) for name, n in extents.items()]
-                region = Region(tuple(a for a, _ in bounds), tuple(b for _, b in bounds))
-                voxels = self.read(level, region)
-                yield voxels.reshape(place["z"][1] - start, extents.get("y", 1), extents.get("x", 1))
+                yield Region(tuple(a for a, _ in bounds), tuple(b for _, b in bounds))
 
 
 def _read(source: Source, shape: tuple[int, ...], region: Region) -> npt.NDArray[Any]:
@@ -254,4 +267,5 @@ class WrittenFile(Written):
 
     def _gathered(self) -> WrittenArrays | None:
         is_whole = Path(self.path).exists()
-        return WrittenArrays(_gathered_path(self.path)) if has_begun(self.path) and not is_whole else None
+        gathered = gathered_at(self.path)
+        return WrittenArrays(gathered) if gathered and not is_whole else None

@@ -34,6 +34,8 @@ __all__ = ["TiffLevel", "opened"]
 
 # Compressions whose tables stand beside the parts of a page.
 _JPEG = (6, 7, 33007, 34892)
+# RGB, and YCbCr, which is decoded to it.
+_COLOURED = (2, 6)
 
 
 def opened(path: str) -> TiffSeries:
@@ -81,6 +83,7 @@ class TiffSeries:
                 series = file.series[0]
                 self.metadata: TiffMetadata = metadata_of(file)
                 self.other_files = tuple(str(Path(path).parent / name) for name in self.metadata.other_files)
+                self.has_colours = "S" in series.axes and series.keyframe.photometric in _COLOURED
                 self._levels = tuple(series.levels)
                 self.levels = tuple(_described(level, in_one_file=not self.other_files) for level in self._levels)
                 self._decoders = tuple(_decoder(level.keyframe) for level in self._levels)

@@ -16,6 +16,7 @@ import numpy as np
 from convolume.errors import InputError, RunError
 from convolume.image import ImageInfo
 from convolume.stores._axes import (
+    COLOURS,
     canonical_order,
     check_dtype,
     check_one_level,
@@ -70,6 +71,7 @@ def open_source(path: str, options: SourceOptions) -> Source:
         shape=tuple(shape[axis] for axis in order),
         dtype=check_dtype(path, dtype),
         axes=tuple(axes[axis] for axis in order),
+        channels=COLOURS[: shape[-1]] if len(shape) == len("zyxc") and names[-1] == "c" else (),
     )
     return ImageSeriesSource(path, info, order, _digest(files))
 

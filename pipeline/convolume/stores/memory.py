@@ -9,7 +9,7 @@ from convolume.arrays import new_array
 from convolume.errors import InputError, did_you_mean
 from convolume.image import ImageInfo
 from convolume.stores._axes import check_dtype, with_options
-from convolume.stores._interfaces import Sink, SinkOptions, Source, SourceOptions
+from convolume.stores._interfaces import Advance, Sink, SinkOptions, Source, SourceOptions, Windows, nothing
 from convolume.stores._layout import level_infos, write_unit
 
 if TYPE_CHECKING:
@@ -166,7 +166,8 @@ class MemorySink(Sink):
         """Return a view of what was written."""
         return _image(self.path).levels[level][region.slices]
 
-    def finish(self, provenance: Mapping[str, Any], windows: tuple[tuple[float, float, float, float], ...]) -> None:
+    def finish(self, provenance: Mapping[str, Any], windows: Windows, advance: Advance = nothing) -> None:
         """Let the image be opened."""
+        del advance  # it is done at once
         image = _image(self.path)
         image.provenance, image.windows, image.finished = provenance, windows, True

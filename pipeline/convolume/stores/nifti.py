@@ -16,13 +16,13 @@ from convolume.image import Axis, ImageInfo
 from convolume.stores._axes import canonical_order, check_dtype, check_one_level, named_axes, with_options
 from convolume.stores._faults import UNREADABLE
 from convolume.stores._files import load_extra, staged
-from convolume.stores._interfaces import Layout, Sink, SinkOptions, Source, SourceOptions, Written
+from convolume.stores._interfaces import Advance, Layout, Sink, SinkOptions, Source, SourceOptions, Windows, Written
 from convolume.stores._mapped import MappedVoxels
 from convolume.stores._nifti_header import written_header
 from convolume.stores._single_file import (
     SingleFileSink,
     WrittenFile,
-    has_begun,
+    gathered_at,
     in_canonical_order,
     journal_folder,
 )
@@ -38,7 +38,7 @@ __all__ = [
     "NiftiSink",
     "NiftiSource",
     "create_sink",
-    "has_begun",
+    "gathered_at",
     "journal_folder",
     "open_file",
     "open_source",
@@ -190,7 +190,8 @@ class NiftiSink(SingleFileSink):
         self,
         file: BinaryIO,
         provenance: Mapping[str, Any],
-        windows: tuple[tuple[float, float, float, float], ...],
+        windows: Windows,
+        advance: Advance,
     ) -> None:
         header = written_header(load_extra(self.path, "nibabel", "nifti"), self.levels[0], provenance, windows)
         is_compressed = self.path.endswith(".gz")
@@ -198,7 +199,7 @@ class NiftiSink(SingleFileSink):
         stream = gzip.GzipFile("", "wb", COMPRESSION_LEVEL, file, mtime=0) if is_compressed else nullcontext(file)
         with stream as uncompressed:
             header.write_to(uncompressed)
-            for voxels in self._slabs(0, outermost="ct"):
+            for voxels in self._slabs(0, advance, outermost="ct"):
                 uncompressed.write(voxels.astype(voxels.dtype.newbyteorder("<"), order="C", copy=False).data)
 
     def _opened(self, level: int) -> Source:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from convolume.image import ImageInfo
 from convolume.stores._axes import check_dtype, with_options
 from convolume.stores._chunk_files import ChunkFiles
+from convolume.stores._interfaces import nothing
 from convolume.stores._layout import level_infos
 from convolume.stores._ome_metadata import check_written, only_series, read_image, written_attributes
 from convolume.stores._zarr_arrays import ZarrArray
@@ -20,7 +21,7 @@ from convolume.stores.zarr import ZarrSource
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from convolume.stores._interfaces import Layout, Sink, SinkOptions, Source, SourceOptions, Written
+    from convolume.stores._interfaces import Advance, Layout, Sink, SinkOptions, Source, SourceOptions, Windows, Written
     from convolume.stores._ome_metadata import Version
 
 __all__ = ["OmeZarrSink", "create_sink", "journal_folder", "open_source", "open_written", "recognises"]
@@ -97,7 +98,8 @@ class OmeZarrSink(ZarrSink):
         for level in range(len(self.levels)):
             create_array(str(folder / str(level)), self._layout(level))
 
-    def finish(self, provenance: Mapping[str, Any], windows: tuple[tuple[float, float, float, float], ...]) -> None:
+    def finish(self, provenance: Mapping[str, Any], windows: Windows, advance: Advance = nothing) -> None:
         """Write the OME metadata; from now on the image opens."""
+        del advance  # it is done at once
         written = written_attributes(self.path, self.levels, provenance, windows, self.version)
         write_group(self.path, written, self.zarr_format)

@@ -10,13 +10,13 @@ import numpy as np
 
 from convolume.errors import InputError
 from convolume.image import ImageInfo
-from convolume.stores._axes import canonical_order, check_dtype, named_axes, region_of_file, with_options
+from convolume.stores._axes import COLOURS, canonical_order, check_dtype, named_axes, region_of_file, with_options
 from convolume.stores._files import check_there, load_extra
-from convolume.stores._interfaces import Layout, Sink, SinkOptions, Source, SourceOptions, Written
+from convolume.stores._interfaces import Advance, Layout, Sink, SinkOptions, Source, SourceOptions, Windows, Written
 from convolume.stores._single_file import (
     SingleFileSink,
     WrittenFile,
-    has_begun,
+    gathered_at,
     in_canonical_order,
     journal_folder,
 )
@@ -35,7 +35,7 @@ __all__ = [
     "TiffSink",
     "TiffSource",
     "create_sink",
-    "has_begun",
+    "gathered_at",
     "journal_folder",
     "open_source",
     "open_written",
@@ -82,14 +82,16 @@ def open_source(path: str, options: SourceOptions) -> Source:
     axes = with_options(path, level.shape, axes, options)
     order = canonical_order(names)
     shape = tuple(level.shape[axis] for axis in order)
-    channels = series.metadata.channels
     channel_count = dict(zip(names, level.shape, strict=True)).get("c", 1)
+    channels = series.metadata.channels
+    if len(channels) != channel_count:
+        channels = COLOURS[:channel_count] if series.has_colours and options.axes is None else ()
     info = ImageInfo(
         shape=shape,
         dtype=check_dtype(path, level.dtype),
         axes=tuple(axes[axis] for axis in order),
         chunks=tuple(min(level.pieces[axis], level.shape[axis]) for axis in order) if level.pieces else None,
-        channels=channels if len(channels) == channel_count else (),
+        channels=channels,
         notes=series.notes,
     )
     return TiffSource(path, info, order, options.level, is_strict=options.missing == "error")
@@ -206,7 +208,8 @@ class TiffSink(SingleFileSink):
         self,
         file: BinaryIO,
         provenance: Mapping[str, Any],
-        windows: tuple[tuple[float, float, float, float], ...],
+        windows: Windows,
+        advance: Advance,
     ) -> None:
         del windows  # OME-TIFF tells none
         tifffile = load_extra(self.path, "tifffile", "tiff")
@@ -216,7 +219,7 @@ class TiffSink(SingleFileSink):
             for number, level in enumerate(self.levels):
                 metadata = written_metadata(self.path, level, provenance) if number == 0 else None
                 writer.write(
-                    self._tiles(number),
+                    self._tiles(number, advance),
                     shape=level.shape,
                     dtype=np.dtype(level.dtype).newbyteorder("<"),
                     subifds=len(self.levels) - 1 if number == 0 else None,
@@ -225,9 +228,9 @@ class TiffSink(SingleFileSink):
                     **how,
                 )
 
-    def _tiles(self, level: int) -> Iterator[npt.NDArray[Any]]:
+    def _tiles(self, level: int, advance: Advance) -> Iterator[npt.NDArray[Any]]:
         rows, columns = TILE
-        for slab in self._slabs(level, outermost="tc"):
+        for slab in self._slabs(level, advance, outermost="tc"):
             for plane in slab:
                 for row in range(0, plane.shape[0], rows):
                     for column in range(0, plane.shape[1], columns):

@@ -9,7 +9,7 @@ from convolume.errors import InputError
 from convolume.image import Axis, ImageInfo
 from convolume.stores._axes import KINDS, check_dtype, check_one_level, named_axes, with_options
 from convolume.stores._chunk_files import ChunkFiles
-from convolume.stores._interfaces import Source
+from convolume.stores._interfaces import Source, nothing
 from convolume.stores._layout import level_infos
 from convolume.stores._zarr_arrays import ZarrArray
 from convolume.stores._zarr_documents import array_document, write_document, write_group
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from convolume.regions import Region
-    from convolume.stores._interfaces import Layout, Sink, SinkOptions, SourceOptions, Written
+    from convolume.stores._interfaces import Advance, Layout, Sink, SinkOptions, SourceOptions, Windows, Written
     from convolume.stores._zarr_metadata import ArrayLayout
 
 __all__ = ["PlainZarrSink", "ZarrSource", "create_sink", "journal_folder", "open_source", "open_written", "recognises"]
@@ -176,9 +176,9 @@ class PlainZarrSink(ZarrSink):
         hidden = array_document(self._layout(0))
         write_group(str(folder), {"convolume": {"finished": False, HIDDEN_ARRAY: hidden}})
 
-    def finish(self, provenance: Mapping[str, Any], windows: tuple[tuple[float, float, float, float], ...]) -> None:
+    def finish(self, provenance: Mapping[str, Any], windows: Windows, advance: Advance = nothing) -> None:
         """Put the array's metadata in the place of the group's; from now on it opens."""
-        del windows  # Zarr has no place for them
+        del windows, advance  # Zarr has no place for them, and it is done at once
         axes = [
             {"name": a.name, "type": a.kind, "unit": a.unit, "spacing": a.spacing, "translation": a.translation}
             for a in self.image.axes

@@ -24,6 +24,7 @@ from convolume.devices import Device
 from convolume.execution.journal import Journal
 from convolume.execution.ownership import Claim
 from convolume.stores import Identity, Sink, Source
+from convolume.stores._interfaces import nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from convolume.numerics import Precision
     from convolume.regions import Region
     from convolume.stencil import Stencil
+    from convolume.stores._interfaces import Advance, Windows
 
 __all__ = [
     "FailingClaim",
@@ -146,10 +148,10 @@ class FailingSink(Sink):
         self.fuse.passes("read back")
         return self.inner.read(level, region)
 
-    def finish(self, provenance: Mapping[str, Any], windows: tuple[tuple[float, float, float, float], ...]) -> None:
+    def finish(self, provenance: Mapping[str, Any], windows: Windows, advance: Advance = nothing) -> None:
         """Finish, or fail."""
         self.fuse.passes("finish")
-        self.inner.finish(provenance, windows)
+        self.inner.finish(provenance, windows, advance)
 
 
 @dataclass(frozen=True)
