@@ -58,6 +58,25 @@ def test_a_piece_that_two_want_is_decoded_once() -> None:
     assert pieces.decoded_count == 1
 
 
+def test_a_piece_that_takes_long_does_not_keep_others() -> None:
+    """What was decoded since goes as ever."""
+    pieces, may_go_on, began = DecodedPieces(), Event(), Event()
+
+    def decode() -> npt.NDArray[np.uint8]:
+        began.set()
+        may_go_on.wait(10)
+        return np.zeros(60, "uint8")
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(pieces.get, "long", decode, 100)
+        began.wait(10)
+        for name in (*"abc", "a"):
+            pieces.get(name, lambda: np.zeros(60, "uint8"), 100)
+        assert pieces.decoded_count == len(["long", *"abc", "a"])
+        may_go_on.set()
+        assert waiting.result(10).size == 60
+
+
 def test_an_error_is_not_kept() -> None:
     """The next one tries again."""
     pieces = DecodedPieces()

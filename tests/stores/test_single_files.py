@@ -134,6 +134,16 @@ def test_tiff_tells_channels_and_time(tmp_path: Path) -> None:
         assert '"convolume"' in image["Description"]
 
 
+def test_tiff_of_names_that_xml_cannot_hold(tmp_path: Path) -> None:
+    """The file opens, and says that a letter is lost."""
+    array = random_array((2, 5, 6), "uint8")
+    axes = (Axis("c", "channel"), Axis("y", "space"), Axis("x", "space"))
+    channels = (Channel("a\x01b"), Channel("<&>"))
+    written(tmp_path / "a.tif", array, ImageInfo(array.shape, "uint8", axes, channels=channels))
+    names = [channel.name for channel in open_source(str(tmp_path / "a.tif")).info.channels]
+    assert names == ["a\N{REPLACEMENT CHARACTER}b", "<&>"]
+
+
 SFORM = np.array([[-1.5, 0.125, 0, 90], [0.125, 2, 0, -126], [0, 0, 2.5, -72], [0, 0, 0, 1.0]])
 QFORM = np.diag([-1.5, 2, 2.5, 1.0])
 

@@ -108,14 +108,15 @@ def test_one_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [{}, {"compression": "zlib"}])
 def test_imagej(tmp_path: Path, how: dict[str, Any]) -> None:
-    """ImageJ's hyperstack: axes, distance of planes and pixels a unit."""
+    """ImageJ's hyperstack: axes, distance of planes, pixels a unit and seconds a frame."""
     array = random_array((2, 5, 3, 6, 7), "uint16")
-    metadata = {"axes": "TZCYX", "spacing": 2.5, "unit": "um"}
+    metadata = {"axes": "TZCYX", "spacing": 2.5, "unit": "um", "finterval": 0.25}
     tifffile.imwrite(tmp_path / "hyper.tif", array, imagej=True, metadata=metadata, resolution=(4, 2), **how)
     source = open_source(str(tmp_path / "hyper.tif"))
     check_source(source, array.transpose(0, 2, 1, 3, 4))
     assert [axis.name for axis in source.info.axes] == list("tczyx")
     assert source.info.space_spacing_um == (2.5, 0.5, 0.25)
+    assert (source.info.axes[0].spacing, source.info.axes[0].unit) == (0.25, "second")
 
 
 def test_ome_tiff(tmp_path: Path) -> None:

@@ -89,18 +89,16 @@ class DecodedPieces:
                 del self._pieces[name]
             piece.set_exception(error)
             return
-        piece.set_result(voxels)
         with self._lock:
+            piece.set_result(voxels)
             self._held_bytes += voxels.nbytes
             self._let_go(most_bytes)
 
     def _let_go(self, most_bytes: int) -> None:
         while self._held_bytes > most_bytes:
-            oldest, held = next(iter(self._pieces.items()))
-            if not held.done():
-                break
-            del self._pieces[oldest]
-            self._held_bytes -= held.result().nbytes
+            # One that is still being decoded may be older.
+            oldest = next(name for name, piece in self._pieces.items() if piece.done())
+            self._held_bytes -= self._pieces.pop(oldest).result().nbytes
 
 
 PIECES = DecodedPieces()

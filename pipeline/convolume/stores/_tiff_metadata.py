@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from importlib import import_module
 from math import isfinite
@@ -46,6 +47,8 @@ TIME_UNITS = {"s": "second", "ms": "millisecond", "µs": "microsecond", "min": "
 
 WRITTEN_TIME_UNITS = {unit: letters for letters, unit in TIME_UNITS.items()}
 OPAQUE = 0xFF
+# Letters that XML has no way to write, and a file name or a channel's may hold.
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -157,18 +160,19 @@ def _color(written: Any) -> str:
 
 
 def _of_imagej(document: Mapping[str, Any], resolution: tuple[float, float]) -> dict[str, tuple[float, str]]:
-    """ImageJ writes pixels a unit for x and y, and units a plane for z."""
+    """ImageJ writes pixels a unit for x and y, units a plane for z, and seconds a frame."""
+    found = {"t": (float(document["finterval"]), "second")} if "finterval" in document else {}
     unit = UNITS.get(str(document.get("unit", "")).lower())
     if unit is None:
-        return {}
-    found = {name: (1 / value, unit) for name, value in zip("xy", resolution, strict=True) if value > 0}
+        return found
+    found |= {name: (1 / value, unit) for name, value in zip("xy", resolution, strict=True) if value > 0}
     return found | {"z": (float(document.get("spacing", 1.0)), unit)}
 
 
 def written_metadata(path: str, image: ImageInfo, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return what tifffile writes as OME-XML: axes, voxel size, time step, channels, provenance."""
     names = "".join(axis.name for axis in image.axes).upper()
-    metadata: dict[str, Any] = {"axes": names, "Name": Path(path).name.partition(".")[0]}
+    metadata: dict[str, Any] = {"axes": names, "Name": _xml_text(Path(path).name.partition(".")[0])}
     for axis in image.axes:
         if axis.kind == "space" and axis.unit in WRITTEN_UNITS:
             size = f"PhysicalSize{axis.name.upper()}"
@@ -177,9 +181,13 @@ def written_metadata(path: str, image: ImageInfo, provenance: Mapping[str, Any])
             metadata |= {"TimeIncrement": axis.spacing, "TimeIncrementUnit": WRITTEN_TIME_UNITS[axis.unit]}
     if image.channels:
         colors = [_signed(int(channel.color, 16) << 8 | OPAQUE) for channel in image.channels]
-        metadata["Channel"] = {"Name": [channel.name for channel in image.channels], "Color": colors}
+        metadata["Channel"] = {"Name": [_xml_text(channel.name) for channel in image.channels], "Color": colors}
     metadata["Description"] = json.dumps({"convolume": provenance}, default=str)
     return metadata
+
+
+def _xml_text(text: str) -> str:
+    return NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _signed(number: int) -> int:
