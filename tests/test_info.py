@@ -20,7 +20,7 @@ import convolume
 from convolume import cli
 from convolume.errors import InputError, RunError
 from convolume.execution.ownership import Claim
-from convolume.image import Axis, Channel, ImageInfo
+from convolume.image import Axis, Channel, ImageInfo, default_axes
 from convolume.inspection import inspect
 from convolume.stores import create_sink, memory
 from convolume.stores._zarr_arrays import ZarrArray
@@ -233,7 +233,8 @@ def test_nifti(tmp_path: Path, ending: str) -> None:
     assert paragraphs["format"] == "nifti"
     assert paragraphs["voxel"] == "z 2 mm, y 0.5 mm, x 0.5 mm"
     assert paragraphs["nifti"] == (
-        "sform_code 2, qform_code 0, xyzt_units 0, unit millimeter, spacing_xyz [0.5, 0.5, 2.0] affine_xyz: 0.5 0 0 0 0 0.5 0 0 0 0 2 0 0 0 0 1"
+        "sform_code 2, qform_code 0, xyzt_units 0, unit millimeter, spacing_xyz [0.5, 0.5, 2.0] "
+        "affine_xyz: 0.5 0 0 0 0 0.5 0 0 0 0 2 0 0 0 0 1"
     )
     assert paragraphs["note"] == f"{path}: the header leaves the unit unknown; NIfTI's millimetres are taken"
     assert as_json(path)["metadata"]["nifti"]["affine_xyz"] == nibabel.load(path).affine.tolist()
@@ -419,3 +420,17 @@ def test_one_dataset_of_a_file_that_holds_several(tmp_path: Path) -> None:
     assert "such as `--dataset /labels`; there are: /labels, /raw" in refused.stderr
     done = CliRunner().invoke(cli.commands, ["info", str(path), "--dataset", "raw", "--json"])
     assert json.loads(done.output)["shape_voxels"] == [3, 4]
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "ome.tif"])
+def test_an_unfinished_file(tmp_path: Path, ending: str) -> None:
+    """Blocks that are gathered for it are told as those of other outputs are."""
+    path = str(tmp_path / f"mean.{ending}")
+    create_sink(path, ImageInfo((4, 6, 8), "float32", default_axes(3))).create()
+    report = inspect(path)
+    assert report.path == path
+    assert report.image.shape == (4, 6, 8)
+    assert report.run is not None
+    assert report.run.state == "unfinished"
+    with pytest.raises(InputError, match="was left by a run that did not finish; run its workflow again"):
+        convolume.Volume.open(path)

@@ -22,7 +22,7 @@ class Progress(Protocol):
         """Take note that the cluster is up and the plan is about to be carried out."""
 
     def phase(self, name: str, total: int) -> None:
-        """Take note that a phase of `total` steps begins: ``"filter"`` or ``"pyramid"`` (blocks), ``"file"`` (slabs)."""
+        """Note that a phase of `total` steps begins: ``"filter"``, ``"pyramid"`` (blocks) or ``"file"`` (slabs)."""
 
     def advance(self, count: int = 1) -> None:
         """Take note that `count` more steps of the phase are done."""
