@@ -136,6 +136,21 @@ class BlockGrid:
         for index in product(*(range(count) for count in self.counts)):
             yield index, self.region(index)
 
+    def between(self, first: int, last: int) -> Iterator[tuple[tuple[int, ...], Region]]:
+        """Yield index and region of the blocks from one number to before another, in the order of storage.
+
+        Examples
+        --------
+        >>> [index for index, _ in BlockGrid((4, 6), (2, 2)).between(2, 4)]
+        [(0, 2), (1, 0)]
+        """
+        for number in range(first, last):
+            index = []
+            for count in reversed(self.counts):
+                number, place = divmod(number, count)  # noqa: PLW2901  # what is left for the axes before
+                index.append(place)
+            yield tuple(reversed(index)), self.region(tuple(reversed(index)))
+
     def region(self, index: tuple[int, ...]) -> Region:
         """Return the region of the block at `index` of the grid."""
         start = tuple(i * b for i, b in zip(index, self.block_shape, strict=True))

@@ -6,10 +6,11 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from distributed import get_worker
 
 from convolume.clusters import Cluster, ClusterSettings, Outcome, Task, in_process, local
 from convolume.errors import RunError, WorkerDiedError
@@ -90,9 +91,9 @@ def test_quick_neighbours_share_a_future(seconds: float, most: int, monkeypatch:
         lengths: list[int] = []
         submit = cluster.submit
 
-        def counted(task: Task, *, is_again: bool = False) -> object:
+        def counted(task: Task, **how: Any) -> object:
             lengths.append(len(task.arguments[0]))
-            return submit(task, is_again=is_again)
+            return submit(task, **how)
 
         monkeypatch.setattr(cluster, "submit", counted)
         count = 1000 if most > 1 else 5
@@ -102,6 +103,35 @@ def test_quick_neighbours_share_a_future(seconds: float, most: int, monkeypatch:
     assert max(lengths) == most
     # It grows to the double at most.
     assert all(after <= 2 * max(lengths[: n + 1]) for n, after in enumerate(lengths[1:]))
+
+
+def take_here(seconds: float, number: int) -> tuple[str, int]:
+    """Take some time, and tell where."""
+    time.sleep(seconds)
+    return get_worker().address, number
+
+
+def lane_of_tasks(lane: int, count: int) -> Iterator[Task]:
+    """Draw the tasks of one worker."""
+    return (Task("take", (lane, n), take_here, (0.02, 1000 * lane + n)) for n in range(count))
+
+
+def test_each_worker_gets_neighbours() -> None:
+    """In their order, but for what another one took over; whoever is done first helps."""
+    counts = (60, 60, 3)
+    with local.open_cluster(ClusterSettings(workers=3, threads_per_worker=1, dashboard=False)) as cluster:
+        lanes = [lane_of_tasks(lane, count) for lane, count in enumerate(counts)]
+        told = [outcome.result for outcome in cluster.map_outcomes(lanes)]
+    assert sorted(number for _, number in told) == [1000 * lane + n for lane, n in enumerate(counts) for n in range(n)]
+    by_worker = [[number for where, number in told if where == worker] for worker in {where for where, _ in told}]
+    assert len(by_worker) == len(counts)
+    # The short lane's worker helped; the others did most of their own, though the scheduler moves what waits long.
+    helper = max(by_worker, key=lambda numbers: len({number // 1000 for number in numbers}))
+    assert len(helper) > 10 * counts[2]
+    for numbers in by_worker:
+        if numbers is not helper:
+            own = max({0, 1}, key=[number // 1000 for number in numbers].count)
+            assert sum(number // 1000 == own for number in numbers) > 0.5 * len(numbers)
 
 
 def fail_on(bad: int, number: int) -> int:

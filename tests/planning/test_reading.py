@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,15 +33,20 @@ def cube(extent: int) -> Correlate:
 
 
 def played(
-    operation: Correlate, grid: BlockGrid, chunks: tuple[tuple[int, int], ...], most: int, draw: random.Random
+    operation: Correlate,
+    grid: BlockGrid,
+    chunks: tuple[tuple[int, int], ...],
+    most: int,
+    draw: random.Random,
+    numbers: range,
 ) -> tuple[int, int]:
-    """Return the voxels that blocks read in order, and the chunks decoded for it where so many are kept.
+    """Return the voxels that blocks of these numbers read, and the chunks decoded for it where so many are kept.
 
     Those of a block come in any order; what was used longest ago goes at once when there is no room.
     """
     kept: OrderedDict[tuple[int, ...], None] = OrderedDict()
     voxels = decoded = 0
-    for _, region in grid:
+    for _, region in grid.between(numbers.start, numbers.stop):
         wanted = tuple(((a, b),) for a, b in zip(region.start, region.stop, strict=True))
         runs = [axis[0] for axis in reach_of(operation, wanted, grid.shape)]
         voxels += int(np.prod([b - a for a, b in runs]))
@@ -63,6 +68,7 @@ def played(
     st.tuples(st.integers(3, 20), st.integers(3, 20)),
     st.tuples(st.tuples(st.integers(2, 9), st.integers(0, 1)), st.tuples(st.integers(2, 9), st.integers(0, 1))),
     st.sampled_from([1, 3, 5]),
+    st.integers(1, 4),
     st.randoms(use_true_random=False),
 )
 def test_what_is_read_is_what_blocks_read(
@@ -70,14 +76,19 @@ def test_what_is_read_is_what_blocks_read(
     block: tuple[int, int],
     chunks: tuple[tuple[int, int], ...],
     extent: int,
+    workers: int,
     draw: random.Random,
 ) -> None:
     """To the voxel, and to the chunk where none are kept; where some are, no more are decoded than was said."""
     grid = BlockGrid(shape, block)
+    workers = min(workers, len(grid))
     one_bytes = chunks[0][0] * chunks[1][0] * ITEMSIZE
-    readings = Reads([cube(extent)], shape, ITEMSIZE, chunks).of(grid, 1, most_cache_bytes=2**40)
+    readings = Reads([cube(extent)], shape, ITEMSIZE, chunks).of(grid, 1, most_cache_bytes=2**40, workers=workers)
+    ends = [len(grid) * number // workers for number in range(workers + 1)]
     for reading in readings:
-        voxels, decoded = played(cube(extent), grid, chunks, reading.cache_bytes // (one_bytes + ENTRY_BYTES), draw)
+        most = reading.cache_bytes // (one_bytes + ENTRY_BYTES)
+        parts = [played(cube(extent), grid, chunks, most, draw, range(*part)) for part in pairwise(ends)]
+        voxels, decoded = map(sum, zip(*parts, strict=True))
         assert reading.bytes_read == voxels * ITEMSIZE
         if reading.cache_bytes:
             assert decoded * one_bytes <= reading.bytes_decoded
@@ -93,7 +104,6 @@ def test_what_is_not_stored_in_chunks_is_not_decoded() -> None:
     assert (raw.bytes_read, raw.bytes_decoded, raw.cache_bytes, raw.chunk_bytes) == (48 * 48 * 2, 48 * 48 * 2, 0, 0)
     reads = Reads([cube(3)], grid.shape, ITEMSIZE, ((8, 0), (8, 0)))
     assert len(reads.of(grid, 1, most_cache_bytes=2**20)) == 3
-    assert len(reads.of(grid, 1, most_cache_bytes=2**20, in_order=False)) == 1
     assert len(reads.of(grid, 1, most_cache_bytes=10)) == 1
 
 

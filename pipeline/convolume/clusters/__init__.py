@@ -7,6 +7,7 @@ starting anything, and ``open_cluster(settings) -> Cluster``, a context manager.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,7 +17,7 @@ from convolume.addresses import LOOPBACK
 from convolume.clusters._window import Outcome, outcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from types import TracebackType
 
 __all__ = ["Cluster", "ClusterSettings", "Outcome", "Task", "machine_memory_bytes"]
@@ -89,18 +90,27 @@ class Cluster(ABC):
                 raise outcome.error
             yield outcome.result
 
-    def map_outcomes(self, tasks: Iterator[Task], longest_run: int = 1) -> Generator[Outcome]:
+    def map_outcomes(
+        self, tasks: Iterator[Task] | Sequence[Iterator[Task]], longest_run: int = 1
+    ) -> Generator[Outcome]:
         """Yield what came of each task as they finish, its result or its error; one that fails stops no other.
 
         Parameters
         ----------
-        tasks : iterator of Task
-            Drawn as others finish: ``2 * slots + 1`` futures are in flight.
+        tasks : iterator of Task, or a sequence of such
+            Drawn as others finish: ``2 * slots + 1`` futures are in flight. Of a sequence each worker gets one
+            iterator's tasks, as far as it can be had, and helps with the others' when they are done.
         longest_run : int
             Most tasks that one future carries, one after the other. It carries one where they take long, and up to so
             many where they are quicker than a future's own cost; measured as the run goes.
         """
-        return outcomes(self, tasks, longest_run)
+        lanes = [tasks] if isinstance(tasks, Iterator) else list(tasks)
+        return outcomes(self, lanes, longest_run)
+
+    @property
+    def worker_addresses(self) -> tuple[str, ...]:
+        """Names of the workers as `submit` takes them; none where tasks cannot be sent to one."""
+        return ()
 
     def retire_worker(self, address: str) -> bool:
         """Stop a worker, if there are others; say whether they can do what it did not."""
@@ -108,8 +118,11 @@ class Cluster(ABC):
         return False
 
     @abstractmethod
-    def submit(self, task: Task, *, is_again: bool = False) -> Any:
-        """Start a task, or start it once more; the future returned has ``result()`` and ``cancel()``."""
+    def submit(self, task: Task, *, is_again: bool = False, worker: str = "") -> Any:
+        """Start a task, or start it once more; the future returned has ``result()`` and ``cancel()``.
+
+        It goes to the `worker` that is named, if that is there and has nothing else to do for long.
+        """
 
     @abstractmethod
     def wait_any(self, futures: set[Any]) -> set[Any]:

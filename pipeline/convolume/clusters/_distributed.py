@@ -54,14 +54,29 @@ class DistributedCluster(Cluster):
         self._token = uuid4().hex[:8]
         self._retired: set[str] = set()
 
-    def submit(self, task: Task, *, is_again: bool = False) -> Any:
+    @property
+    def worker_addresses(self) -> tuple[str, ...]:
+        """Addresses of the workers that are there now."""
+        return tuple(sorted(self.client.scheduler_info(n_workers=-1)["workers"]))
+
+    def submit(self, task: Task, *, is_again: bool = False, worker: str = "") -> Any:
         """Start a task on a worker; its key is what the dashboard shows."""
         # The scheduler knows of a key that it failed, and would not try it again.
         name = f"{task.name}, again" if is_again else task.name
         key = (f"{name}-{self._token}", *task.index)
         # To the scheduler, which unpacks whatever it is sent, it is one object and not some hundred.
         packed = pickle.dumps((task.function, task.arguments))
-        future = self.client.submit(_call_packed, packed, key=key, pure=False, workers=self.allowed_workers())
+        allowed = self.allowed_workers()
+        # Others may take it where that worker is gone, or busy for long.
+        is_sent_to_one = bool(worker) and allowed is None
+        future = self.client.submit(
+            _call_packed,
+            packed,
+            key=key,
+            pure=False,
+            workers=[worker] if is_sent_to_one else allowed,
+            allow_other_workers=is_sent_to_one,
+        )
         return _Future(future, task)
 
     def allowed_workers(self) -> list[str] | None:

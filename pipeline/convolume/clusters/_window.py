@@ -55,7 +55,45 @@ class _RunLength:
         self.tasks = max(1, min(self.longest, 2 * self.tasks, fitting))
 
 
-def outcomes(cluster: Cluster, tasks: Iterator[Task], longest_run: int) -> Generator[Outcome]:
+class _Lanes:
+    """The tasks of each worker: neighbours, one after the other; who has done its own helps the others.
+
+    Parameters
+    ----------
+    cluster : Cluster
+        Whose workers they are.
+    lanes : list of iterators of Task
+        One alone is anybody's.
+    """
+
+    def __init__(self, cluster: Cluster, lanes: list[Iterator[Task]]) -> None:
+        self._cluster, self._lanes = cluster, lanes
+        self._in_flight = [0] * len(lanes)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Find out who is there: a worker that was started anew has another address."""
+        self._addresses = self._cluster.worker_addresses if len(self._lanes) > 1 else ()
+
+    def take(self, count: int) -> tuple[int, tuple[Task, ...]]:
+        """Return the lane of whoever has least to do, and its next tasks; none where all are given out."""
+        idlest = min(range(len(self._lanes)), key=self._in_flight.__getitem__)
+        for lane in (*range(idlest, len(self._lanes)), *range(idlest)):
+            if run := tuple(islice(self._lanes[lane], count)):
+                self._in_flight[idlest] += 1
+                return idlest, run
+        return idlest, ()
+
+    def finished(self, lane: int) -> None:
+        """Take note that whoever has this lane has one future less to do."""
+        self._in_flight[lane] -= 1
+
+    def worker(self, lane: int) -> str:
+        """Return who has this lane; an empty text for anybody."""
+        return self._addresses[lane % len(self._addresses)] if self._addresses else ""
+
+
+def outcomes(cluster: Cluster, lanes: list[Iterator[Task]], longest_run: int) -> Generator[Outcome]:
     """Yield what came of every task, as they finish.
 
     Whatever was in flight when a worker died is suspect, and done once more when the others are, each task alone: who
@@ -63,49 +101,77 @@ def outcomes(cluster: Cluster, tasks: Iterator[Task], longest_run: int) -> Gener
     """
     suspects: list[Task] = []
     length = _RunLength(longest_run)
-    yield from _through_window(cluster, tasks, length, suspects)
+    yield from _through_window(cluster, _Lanes(cluster, lanes), length, suspects)
     for suspect in suspects:
         yield from _alone(cluster, suspect)
 
 
-def _through_window(
-    cluster: Cluster, tasks: Iterator[Task], length: _RunLength, suspects: list[Task]
-) -> Iterator[Outcome]:
-    """Keep ``2 * slots + 1`` runs of tasks in flight; those whose worker died become suspects."""
-    in_flight: dict[Any, tuple[Task, ...]] = {}
-    again: list[Task] = []
+class _InFlight:
+    """The futures that are not done yet: ``2 * slots + 1``, as long as there are tasks."""
 
-    def fill() -> None:
-        while len(in_flight) < 2 * cluster.slots + 1:
-            is_again = bool(again)
-            run = (again.pop(),) if is_again else tuple(islice(tasks, length.tasks))
+    def __init__(self, cluster: Cluster, lanes: _Lanes, length: _RunLength) -> None:
+        self._cluster, self._lanes, self._length = cluster, lanes, length
+        self._runs: dict[Any, tuple[Task, ...]] = {}
+        self._lane_of: dict[Any, int] = {}
+        self.again: list[Task] = []
+        """Tasks that are done once more, each alone, before new ones."""
+
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
+    def fill(self) -> None:
+        """Submit tasks until enough are in flight."""
+        while len(self._runs) < 2 * self._cluster.slots + 1:
+            if self.again:
+                alone = (self.again.pop(),)
+                self._runs[_submit(self._cluster, alone, is_again=True)] = alone
+                continue
+            lane, run = self._lanes.take(self._length.tasks)
             if not run:
                 break
-            in_flight[_submit(cluster, run, is_again=is_again)] = run
+            future = _submit(self._cluster, run, worker=self._lanes.worker(lane))
+            self._runs[future], self._lane_of[future] = run, lane
 
+    def landed(self) -> list[tuple[Any, tuple[Task, ...]]]:
+        """Wait for the first futures, and return them with their tasks."""
+        done = self._cluster.wait_any(set(self._runs))
+        for future in done:
+            if (lane := self._lane_of.pop(future, None)) is not None:
+                self._lanes.finished(lane)
+        return [(future, self._runs.pop(future)) for future in done]
+
+    def cancel(self) -> None:
+        """Let go of all."""
+        for future in self._runs:
+            future.cancel()
+
+
+def _through_window(cluster: Cluster, lanes: _Lanes, length: _RunLength, suspects: list[Task]) -> Iterator[Outcome]:
+    """Keep a bounded number of tasks in flight; those whose worker died become suspects."""
+    in_flight = _InFlight(cluster, lanes, length)
     try:
-        fill()
+        in_flight.fill()
         while in_flight:
-            finished = [(future, in_flight.pop(future)) for future in cluster.wait_any(set(in_flight))]
-            fill()
+            finished = in_flight.landed()
+            in_flight.fill()
             for future, run in finished:
                 try:
                     done: _Done = future.result()
                 except WorkerDiedError:
                     suspects += run
+                    lanes.look_again()
                     continue
                 length.learn(done)
                 is_lost = any(isinstance(error, DeviceLostError) for _, error in done.results)
                 is_retired = is_lost and cluster.retire_worker(done.worker)
                 for outcome in _outcomes_of(run, done):
                     if is_retired and isinstance(outcome.error, DeviceLostError):
-                        again.append(outcome.task)
+                        in_flight.again.append(outcome.task)
                     else:
                         yield outcome
-            fill()
+            in_flight.fill()
     finally:
-        for future in in_flight:
-            future.cancel()
+        in_flight.cancel()
 
 
 def _alone(cluster: Cluster, task: Task) -> Iterator[Outcome]:
@@ -119,9 +185,9 @@ def _alone(cluster: Cluster, task: Task) -> Iterator[Outcome]:
         future.cancel()
 
 
-def _submit(cluster: Cluster, run: tuple[Task, ...], *, is_again: bool) -> Any:
+def _submit(cluster: Cluster, run: tuple[Task, ...], *, is_again: bool = False, worker: str = "") -> Any:
     calls = tuple((task.function, task.arguments) for task in run)
-    return cluster.submit(replace(run[0], function=_do_in_a_row, arguments=(calls,)), is_again=is_again)
+    return cluster.submit(replace(run[0], function=_do_in_a_row, arguments=(calls,)), is_again=is_again, worker=worker)
 
 
 def _outcomes_of(run: tuple[Task, ...], done: _Done) -> Iterator[Outcome]:

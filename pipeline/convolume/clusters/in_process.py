@@ -39,9 +39,9 @@ class InProcessCluster(Cluster):
             self.threads_per_worker, "convolume", initializer=end_pauses_with, initargs=(self._closing,)
         )
 
-    def submit(self, task: Task, *, is_again: bool = False) -> Future[Any]:
+    def submit(self, task: Task, *, is_again: bool = False, worker: str = "") -> Future[Any]:
         """Start a task in a thread."""
-        del is_again
+        del is_again, worker
         return self._pool.submit(task.function, *task.arguments)
 
     def wait_any(self, futures: set[Any]) -> set[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convolume.errors import DeviceLostError, PassingError, RunError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from convolume.clusters import Cluster, Task
 
@@ -21,7 +21,7 @@ LONGEST_RUN = 64
 _MOST_TOLD = 10
 
 
-def finish_all(cluster: Cluster, tasks: Iterator[Task]) -> Iterator[Any]:
+def finish_all(cluster: Cluster, tasks: Iterator[Task] | Sequence[Iterator[Task]]) -> Iterator[Any]:
     """Yield the results of all tasks that can be done, as they finish; what failed is told together at the end.
 
     It is given up where nothing comes of going on: as many tasks as are in flight failed one after the other, because

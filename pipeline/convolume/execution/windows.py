@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from convolume.clusters import Task
@@ -37,5 +38,11 @@ def drive_windows(
     is_done : callable
         Says of a block's region whether an earlier attempt at the same run has done it; then it is left out.
     """
-    tasks = (Task(name, index, recovered_block, (job, index, region)) for index, region in grid if not is_done(region))
-    return finish_all(cluster, tasks)
+
+    def tasks_of(first: int, last: int) -> Iterator[Task]:
+        blocks = grid.between(first, last)
+        return (Task(name, index, recovered_block, (job, index, at)) for index, at in blocks if not is_done(at))
+
+    # Neighbours go to one worker, which has the chunks that they share.
+    ends = [len(grid) * number // cluster.worker_count for number in range(cluster.worker_count + 1)]
+    return finish_all(cluster, [tasks_of(first, last) for first, last in pairwise(ends)])

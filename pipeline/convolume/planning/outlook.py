@@ -65,9 +65,8 @@ class Outlook:
             return [Reading(whole, whole, 0, 0)]
         free_bytes = self.resources.worker_memory_bytes - self.promise.base_bytes
         threads = min(self.resources.threads_per_worker, len(grid))
-        # Of several workers each gets blocks from anywhere.
-        in_order = self.resources.workers == 1
-        return self.reads.of(grid, threads, most_cache_bytes=int(_SHARE_OF_CHUNKS * free_bytes), in_order=in_order)
+        workers = min(self.resources.workers, len(grid))
+        return self.reads.of(grid, threads, most_cache_bytes=int(_SHARE_OF_CHUNKS * free_bytes), workers=workers)
 
     def _option(self, grid: BlockGrid, reading: Reading) -> BlockOption:
         resources = self.resources

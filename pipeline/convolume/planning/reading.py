@@ -43,12 +43,24 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class _AxisReads:
-    """Voxels that all blocks along an axis read together; chunks, each time and once; the most chunks of one block."""
+    """Voxels that all blocks along an axis read together; chunks, each time and once.
+
+    Of one block `most` chunks are read, and `shared` is the most that it has in common with the next.
+    """
 
     voxels: int
     touched: int
     distinct: int
     most: int
+    shared: int
+
+
+def _at_a_border(axes: list[_AxisReads], last: int) -> int:
+    """Return the chunks that two workers read where the blocks of one end and those of the next begin."""
+    return sum(
+        prod(axis.most for axis in axes[:cut]) * axes[cut].shared * prod(axis.distinct for axis in axes[cut + 1 :])
+        for cut in range(last, len(axes))
+    )
 
 
 def _between(axes: list[_AxisReads], last: int) -> int:
@@ -87,19 +99,19 @@ class Reads:
         """Bytes of the whole image."""
         return prod(self._shape) * self._itemsize
 
-    def of(self, grid: BlockGrid, slots: int, *, most_cache_bytes: int, in_order: bool = True) -> list[Reading]:
+    def of(self, grid: BlockGrid, slots: int, *, most_cache_bytes: int, workers: int = 1) -> list[Reading]:
         """Return what is read with no chunks kept, and with as many as serve neighbours along one axis, two, and so on.
 
         Parameters
         ----------
         grid : BlockGrid
-            The blocks, of which a worker gets one after the other, the last axis first.
+            The blocks, of which a worker gets a part, one after the other, the last axis first.
         slots : int
             Blocks that a worker works on at a time.
         most_cache_bytes : int
             What chunks that are kept may take.
-        in_order : bool
-            Whether a worker gets neighbours one after the other; else none of its chunks is counted on.
+        workers : int
+            How many there are; what lies where two parts meet is decoded by both.
         """
         axes = [self._axis(axis, block) for axis, block in enumerate(grid.block_shape)]
         bytes_read = prod(axis.voxels for axis in axes) * self._itemsize
@@ -115,10 +127,11 @@ class Reads:
             cache_bytes = min(kept, prod(axis.distinct for axis in axes)) * (one + ENTRY_BYTES)
             if axes[last].touched == axes[last].distinct:
                 continue
-            if cache_bytes > most_cache_bytes or not in_order:
+            if cache_bytes > most_cache_bytes:
                 break
             counts = [axis.touched for axis in axes[:last]] + [axis.distinct for axis in axes[last:]]
-            readings.append(Reading(bytes_read, prod(counts) * one, cache_bytes, most))
+            decoded = prod(counts) + (workers - 1) * _at_a_border(axes, last)
+            readings.append(Reading(bytes_read, decoded * one, cache_bytes, most))
         return readings
 
     def _axis(self, axis: int, block: int) -> _AxisReads:
@@ -127,14 +140,16 @@ class Reads:
         return self._known[axis, block]
 
     def _counted(self, axis: int, block: int) -> _AxisReads:
-        length, voxels, touched, most = self._shape[axis], 0, 0, 0
+        length, voxels, touched, most, shared = self._shape[axis], 0, 0, 0, 0
         chunk, origin = (1, 0) if self._chunks is None else self._chunks[axis]
         all_touched: set[int] = set()
+        before: set[int] = set()
         for start in range(0, length, block):
             runs = reach_on_axis(self._operations, self._shape, axis, (start, min(start + block, length)))
             here = {at for a, b in runs for at in range((a + origin) // chunk, -(-(b + origin) // chunk))}
             voxels += runs_length(runs)
             touched += len(here)
-            most = max(most, len(here))
+            most, shared = max(most, len(here)), max(shared, len(here & before))
             all_touched |= here
-        return _AxisReads(voxels, touched, len(all_touched), most)
+            before = here
+        return _AxisReads(voxels, touched, len(all_touched), most, shared)
