@@ -337,3 +337,21 @@ def test_a_run_goes_on_with_what_was_gathered(
     assert verify(str(path), config=WHERE).is_whole
     assert {each.name for each in tmp_path.iterdir()} == {"in.ome.zarr", path.name, f"{path.name}.convolume"}
     assert {each.name for each in Path(f"{path}.convolume").iterdir()} == {"all.marks", "plan.json", "run.json"}
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_the_placement_survives_an_ome_zarr(tmp_path: Path, level: int) -> None:
+    """NIfTI to OME-Zarr, a region or a coarser level of that to NIfTI: as nibabel places the same voxels."""
+    image = nibabel.Nifti1Image(random_array((150, 20, 18), "int16").T, SFORM)
+    image.header.set_xyzt_units("mm")
+    image.to_filename(tmp_path / "in.nii")
+    between, end = str(tmp_path / "between.ome.zarr"), str(tmp_path / "end.nii")
+    convolume.run({"input": {"path": str(tmp_path / "in.nii")}, "outputs": {"copy": {"path": between}}}, config=WHERE)
+    source = {"path": between, "level": level, "region": {"x": [4, 8], "z": [2, 70]}}
+    convolume.run({"input": source, "outputs": {"copy": {"path": end}}}, config=WHERE)
+    found = nibabel.load(end).affine
+    # Voxels are longest along z, which the first coarser level leaves as it is.
+    step = np.array([2, 2, 1]) ** level
+    corner = np.array([4, 0, 2]) * step + (step - 1) / 2
+    assert_allclose(found[:3, :3], SFORM[:3, :3] * step, atol=1e-5)
+    assert_allclose(found[:3, 3], SFORM[:3, :3] @ corner + SFORM[:3, 3], atol=1e-4)

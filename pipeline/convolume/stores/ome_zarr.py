@@ -63,7 +63,25 @@ def open_source(path: str, options: SourceOptions) -> Source:
     is_ours = attributes(path).get("convolume", {}).get("finished") is True
     is_strict = options.missing == "error" and not is_ours
     files = ChunkFiles.of(array_path, layout.shards or layout.chunks)
-    return ZarrSource(path, info, array_path, files, is_strict=is_strict)
+    kind = _SourceFromNifti if _placement(path) and options.axes is None else ZarrSource
+    return kind(path, info, array_path, files, is_strict=is_strict)
+
+
+class _SourceFromNifti(ZarrSource):
+    """An image that was a NIfTI file once, and lies where that did."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the NIfTI file's header said of its place."""
+        return {"nifti": _placement(self.path)}
+
+
+def _placement(path: str) -> Mapping[str, Any]:
+    """Return where the voxels of the NIfTI file lay that an output of ours came from; empty for all else."""
+    source = attributes(path).get("convolume", {}).get("input") or {}
+    placement: Mapping[str, Any] = source.get("nifti") or {}
+    # What runs wrote before the size of its voxels was among them cannot be placed.
+    return placement if "spacing_xyz" in placement else {}
 
 
 def create_sink(path: str, image: ImageInfo, options: SinkOptions) -> Sink:
