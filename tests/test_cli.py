@@ -34,7 +34,16 @@ PLAN = Plan(
     axes=("z", "y", "x"),
     outputs=(
         PlannedOutput(
-            "mean", "mean.zarr", "float32", ("box",), Halo((1, 1, 1), (1, 1, 1)), (4, 5, 6), None, ((4, 5, 6),), 480
+            "mean",
+            "mean.zarr",
+            "float32",
+            ("box",),
+            Halo((1, 1, 1), (1, 1, 1)),
+            (4, 5, 6),
+            None,
+            ((4, 5, 6),),
+            480,
+            480,
         ),
     ),
     shared=(),

@@ -371,3 +371,10 @@ def test_one_dataset_of_a_file_that_holds_several(tmp_path: Path) -> None:
     refused = command("convert", str(path), str(tmp_path / "none.ome.zarr"))
     assert "name the one that is meant, such as `--dataset /labels`" in refused.stderr
     assert_bits(voxels_of(converted(path, "--dataset", "raw")), array)
+
+
+def test_a_dtype_that_the_format_lacks(tmp_path: Path) -> None:
+    """The option that takes another one is told."""
+    np.save(tmp_path / "a.npy", np.zeros((4, 5), "float16"))
+    refused = command("convert", str(tmp_path / "a.npy"), str(tmp_path / "a.nii"))
+    assert "NIfTI has no voxels of float16; give `--set outputs.image.dtype=float32`" in refused.stderr

@@ -23,6 +23,7 @@ _WORDS = {
     f"outputs.{OUTPUT}.chunks": "--chunks: ",
 }
 _KEY = re.compile(rf"^({'|'.join(map(re.escape, _WORDS))}): ", re.MULTILINE)
+_DTYPE = re.compile(r"give the output `dtype: (\w+)`")
 _SETTINGS = {
     "such as `dataset: ": "such as `--dataset ",
     "`if_exists: overwrite`": "`--overwrite`",
@@ -90,6 +91,7 @@ def in_words_of_convert(message: str) -> str:
     """
     message = _HEADING.sub("", message)
     message = _KEY.sub(lambda match: _WORDS[match[1]], message)
+    message = _DTYPE.sub(rf"give `--set outputs.{OUTPUT}.dtype=\1`", message)
     for key, option in _SETTINGS.items():
         message = message.replace(key, option)
     return message

@@ -220,6 +220,7 @@ def _planned_output(spec: OutputSpec, target: Target, sink: Sink, methods: tuple
         shards=finest.shards,
         level_shapes=tuple(level.shape for level in sink.levels),
         bytes_written=sink.size_bytes,
+        disk_bytes=sink.disk_bytes,
         methods=methods,
     )
 

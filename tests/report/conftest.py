@@ -34,6 +34,7 @@ def planned_output(name: str, *steps: str) -> PlannedOutput:
         shards=(128, 128, 128),
         level_shapes=((189, 233, 197), (95, 117, 99)),
         bytes_written=2**25,
+        disk_bytes=2**25,
     )
 
 

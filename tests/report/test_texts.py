@@ -68,6 +68,16 @@ def test_a_plan_tells_all_that_a_run_would_do(plan: Plan) -> None:
     assert section(text, "note") == plan.notes[0]
 
 
+def test_a_plan_tells_of_an_output_that_is_one_file(plan: Plan) -> None:
+    """Its blocks are gathered first, which takes the disk twice."""
+    gathered = replace(plan.outputs[0], disk_bytes=2**26)
+    told = section(plan_text(replace(plan, outputs=(gathered,))), "sum")
+    assert told.endswith(
+        "32.0 MiB one file, up to 64.0 MiB on the disk meanwhile; gathered in chunks of 64 x 64 x 64 in shards of "
+        "128 x 128 x 128"
+    )
+
+
 def test_a_plan_tells_what_is_done_once(plan: Plan) -> None:
     """Whole steps, and parts of steps."""
     shared = (

@@ -54,6 +54,8 @@ class PlannedOutput:
     shards: tuple[int, ...] | None
     level_shapes: tuple[tuple[int, ...], ...]
     bytes_written: int
+    disk_bytes: int
+    """What it may take on the disk meanwhile: more where it is gathered first, and then written as one file."""
     methods: tuple[MethodChoice, ...] = ()
 
 

@@ -213,9 +213,16 @@ def _planned_lines(output: PlannedOutput, axes: tuple[str, ...]) -> list[str]:
         output.path,
         f"{', then '.join(output.steps) or 'a copy'}; {halo_text(output.halo_voxels, axes)}",
         f"{output.dtype}, {levels}, {bytes_text(output.bytes_written)}",
-        f"chunks of {shape_text(output.chunks)}{shards}",
+        f"{_gathered(output)}chunks of {shape_text(output.chunks)}{shards}",
         *(line for choice in output.methods for line in _method_lines(choice)),
     ]
+
+
+def _gathered(output: PlannedOutput) -> str:
+    """Say of an output that is one file where its blocks are meanwhile."""
+    if output.disk_bytes == output.bytes_written:
+        return ""
+    return f"one file, up to {bytes_text(output.disk_bytes)} on the disk meanwhile; gathered in "
 
 
 def _method_lines(choice: MethodChoice) -> list[str]:
