@@ -435,30 +435,67 @@ def test_the_workers_devices_count(standing: Standing, tmp_path: Path) -> None:
     assert "and this machine has none of it to plan with (it has " in done.stderr
 
 
+def begun(folder: Path, where: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    """Start a run of 256 blocks as a process of its own; returns when some of them are done."""
+    rng = np.random.default_rng(1)
+    zarr.create_array(folder / "in.zarr", data=rng.random((256, 128, 128), dtype=np.float32), chunks=(16, 32, 32))
+    (folder / "w.yaml").write_text(json.dumps(workflow(folder, sigma=6)), encoding="utf-8")
+    (folder / "where.yaml").write_text(json.dumps(where), encoding="utf-8")
+    names = [str(folder / name) for name in ("w.yaml", "where.yaml")]
+    command = [sys.executable, "-m", "convolume", "run", names[0], "--config", names[1]]
+    environment = {**os.environ, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1 s"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)  # noqa: S603 (our own program)
+    until = time.monotonic() + SOON_S
+    while not list((folder / "out.ome.zarr.convolume").glob("*.marks")):
+        if process.poll() is not None or time.monotonic() > until:
+            process.kill()
+            pytest.fail("no block was done")
+        time.sleep(0.02)
+    time.sleep(0.3)
+    return process
+
+
+def check_resumed(folder: Path, where: Mapping[str, Any]) -> None:
+    """Go on, and compare with an undisturbed run."""
+    convolume.run(workflow(folder, "here.ome.zarr", sigma=6), config=IN_PROCESS)
+    record = convolume.run(workflow(folder, sigma=6), config=where)
+    assert any(re.match(r"resumed: [1-9]\d* of 256 blocks", note) for note in record.notes), record.notes
+    np.testing.assert_array_equal(voxels(folder / "out.ome.zarr"), voxels(folder / "here.ome.zarr"))
+
+
 def test_a_client_that_is_killed(shared: Standing, tmp_path: Path) -> None:
     """The next one goes on with what the workers did for it."""
-    rng = np.random.default_rng(1)
-    zarr.create_array(tmp_path / "in.zarr", data=rng.random((256, 128, 128), dtype=np.float32), chunks=(16, 32, 32))
-    what = workflow(tmp_path, sigma=6)
-    convolume.run(workflow(tmp_path, "here.ome.zarr", sigma=6), config=IN_PROCESS)
-    (tmp_path / "w.yaml").write_text(json.dumps(what), encoding="utf-8")
-    (tmp_path / "where.yaml").write_text(json.dumps(shared.config()), encoding="utf-8")
-    names = [str(tmp_path / name) for name in ("w.yaml", "where.yaml")]
-    command = [sys.executable, "-m", "convolume", "run", names[0], "--config", names[1]]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 (our own program)
-    try:
-        until = time.monotonic() + SOON_S
-        while not list((tmp_path / "out.ome.zarr.convolume").glob("*.marks")):
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        time.sleep(0.3)
-    finally:
-        process.kill()
-        process.wait()
-    record = convolume.run(what, config=shared.config())
-    assert any(re.match(r"resumed: [1-9]\d* of 256 blocks", note) for note in record.notes), record.notes
-    np.testing.assert_array_equal(voxels(tmp_path / "out.ome.zarr"), voxels(tmp_path / "here.ome.zarr"))
+    process = begun(tmp_path, shared.config())
+    process.kill()
+    process.wait()
+    check_resumed(tmp_path, shared.config())
+
+
+def test_a_scheduler_that_is_killed(standing: Standing, tmp_path: Path) -> None:
+    """The run ends with an error; with another scheduler it goes on with what was done."""
+    standing.start_worker("--no-nanny")
+    process = begun(tmp_path, standing.config())
+    standing.processes[0].kill()
+    assert process.wait(60) == RunError.exit_code
+    standing.stop()
+    standing.address = ""
+    (standing.folder / "scheduler.json").unlink(missing_ok=True)
+    standing.start_scheduler()
+    standing.start_worker("--no-nanny")
+    check_resumed(tmp_path, standing.config())
+
+
+def test_a_nanny_that_is_killed(standing: Standing, tmp_path: Path) -> None:
+    """Its worker goes with it; the run goes on with the other, and ends well or is gone on with."""
+    standing.start_worker("--nanny")
+    standing.start_worker("--no-nanny")
+    process = begun(tmp_path, standing.config())
+    standing.processes[1].kill()
+    if process.wait(120) == 0:
+        convolume.run(workflow(tmp_path, "here.ome.zarr", sigma=6), config=IN_PROCESS)
+        np.testing.assert_array_equal(voxels(tmp_path / "out.ome.zarr"), voxels(tmp_path / "here.ome.zarr"))
+    else:
+        check_resumed(tmp_path, standing.config())
 
 
 def test_a_scheduler_that_is_gone(standing: Standing) -> None:
