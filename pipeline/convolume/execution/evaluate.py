@@ -39,8 +39,8 @@ Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
 Box = tuple[tuple[int, int], ...]
 
-# Of images up to these sizes places are kept for the next call, and with them what devices made of them; of larger ones
-# they are found in much less time than the voxels are weighed.
+# Of images that are filtered at once, and of the blocks of small ones, places are kept for the next call, and with them
+# what devices made of them: tables that are as long as an axis, or as all axes before the last two.
 _SMALL_VOXELS, _SHORT_AXIS = 2**21, 2**12
 
 
@@ -198,9 +198,11 @@ class _Steps:
     box: Box
 
     def passes(self) -> tuple[Pass, ...]:
-        """Return what a device is told: for small images the same passes where they are asked for again."""
-        is_small = prod(self.image_shape) <= _SMALL_VOXELS and max(self.image_shape) <= _SHORT_AXIS
-        return _kept_passes(self) if is_small else self.make()
+        """Return what a device is told: the same passes where a whole or a small image is filtered again."""
+        shape = self.image_shape
+        is_whole = self.box == tuple((0, extent) for extent in shape)
+        is_short = max(*shape, prod(shape[:-2])) <= _SHORT_AXIS
+        return _kept_passes(self) if is_short and (is_whole or prod(shape) <= _SMALL_VOXELS) else self.make()
 
     def make(self) -> tuple[Pass, ...]:
         """Return one pass a step; before its own an axis is whole, after it the box."""

@@ -37,7 +37,7 @@ from convolume.numerics import Precision
 from convolume.stencil import Stencil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from convolume.devices.opencl._jobs import Traits
@@ -138,7 +138,9 @@ def test_a_family_is_tried_by_its_own_programs(
     monkeypatch.setattr(
         _state.State,
         "run",
-        lambda state, launch: made.append((launch.job.template, launch.job.numbers.sum)) or run(state, launch),
+        lambda state, launches: (
+            made.extend((launch.job.template, launch.job.numbers.sum) for launch in launches) or run(state, launches)
+        ),
     )
     assert not reason_against(info, family, traits)
     template, sums = family.split()
@@ -152,10 +154,10 @@ def test_a_walk_is_tried_with_every_choice_of_passes(
     made: set[tuple[bool, bool]] = set()
     run = _state.State.run
 
-    def noted(state: _state.State, launch: _state.Launch) -> None:
-        if isinstance(launch.job, WalkJob):
-            made.add((launch.job.a is not None, launch.job.x is not None))
-        run(state, launch)
+    def noted(state: _state.State, launches: Sequence[_state.Launch]) -> None:
+        jobs = [launch.job for launch in launches]
+        made.update((job.a is not None, job.x is not None) for job in jobs if isinstance(job, WalkJob))
+        run(state, launches)
 
     monkeypatch.setattr(_state.State, "run", noted)
     assert not reason_against(info, "walk float32", traits)

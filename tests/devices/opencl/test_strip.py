@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from tests.devices.opencl.comparison import Serving, Stepwise, check_bits, check_block, drawn_image
 
 from convolume.boundary import BoundaryMode
-from convolume.devices.opencl import available
+from convolume.devices.opencl import _strip, available
 from convolume.execution.in_memory import filter_array
 from convolume.numerics import Precision
 from convolume.operations import Correlate
 from convolume.stencil import Stencil
+
+if TYPE_CHECKING:
+    from convolume.devices.opencl._arrangement import Arguments
 
 Array = npt.NDArray[Any]
 
@@ -103,3 +106,28 @@ def test_whole_images_are_served(
     actual = filter_array(image, step, serving, Precision.SINGLE, np.float32)
     assert serving.served == before + 1
     assert actual.tobytes() == filter_array(image, step, stepwise, Precision.SINGLE, np.float32).tobytes()
+
+
+@pytest.mark.parametrize("mode", BoundaryMode)
+@pytest.mark.parametrize("width", [16, 96, 259, 900])
+def test_long_rows_are_cut_into_tiles(
+    serving: Serving, stepwise: Stepwise, monkeypatch: pytest.MonkeyPatch, width: int, mode: BoundaryMode
+) -> None:
+    """A ring holds as much of a row as it may; neighbours of tiles are read anew, wherever an output begins."""
+    tiles: list[int] = []
+
+    def noted(*given: Any, **named: Any) -> Arguments:
+        arguments = _strip.strip_arguments(*given, **named)
+        tiles.append(arguments.global_size[-1])
+        return arguments
+
+    monkeypatch.setattr(_strip, "RING_BYTES", 16 * 1024)
+    monkeypatch.setattr("convolume.devices.opencl._device.strip_arguments", noted)
+    step = Correlate(Stencil.correlate(np.random.default_rng(0).normal(size=(3, 3, 5))), (mode,) * 3, 1.5)
+    image = np.random.default_rng(1).normal(size=(5, 7, width)).astype(np.float32)
+    for begin in (0, 3):
+        out = np.zeros((5, 7, width + 8), np.float32)[..., begin : begin + width]
+        filter_array(image, step, serving, Precision.SINGLE, np.float32, out)
+        assert out.tobytes() == filter_array(image, step, stepwise, Precision.SINGLE, np.float32).tobytes()
+    assert tiles
+    assert (min(tiles) > 1) == (width > 96)

@@ -43,14 +43,11 @@ class Arguments:
         NumPy scalars that follow, and local memory.
     global_size : tuple of int
         Work items.
-    scratch_bytes : int
-        Of a last argument: global memory that all of them share out; none where it is 0.
     """
 
     tables: tuple[Array, ...]
     numbers: tuple[Any, ...]
     global_size: tuple[int, ...]
-    scratch_bytes: int = 0
 
 
 class Laid(Protocol):

@@ -246,13 +246,21 @@ def _staged(voxels: Array, stages: list[Roles], out: Array, terms: _Terms) -> li
             shape[b.line.axis] = part.stop - part.start
             places = b.line.places[part.start : part.stop + b.size - 1]
             own = replace(b, line=replace(b.line, places=places))
-        between = terms.room(len(rest), int(np.prod(shape)), np.dtype(terms.numbers.target)).reshape(shape)
+        between = _between(shape, b.line.axis if b else len(shape) - 2, len(rest), terms)
         result = out[(*[slice(None)] * b.line.axis, part)] if b else out
         two = _tiles(voxels, (own, x), between, terms), _staged(between, rest, result, later)
         if not all(two):
             return []
         walks += [walk for some in two for walk in some]
     return walks
+
+
+def _between(shape: Sequence[int], axis: int, number: int, terms: _Terms) -> Array:
+    """Return the array that a stage hands on: rows that are written together begin in different lines of the cache."""
+    row = int(np.prod(shape[axis + 1 :]))
+    rows = (*shape[: axis + 1], pitch_of(row))
+    flat = terms.room(number, int(np.prod(rows)), np.dtype(terms.numbers.target))
+    return flat.reshape(rows)[..., :row].reshape(shape)
 
 
 def _slabs(b: Box, voxels: Array, out: Array, terms: _Terms) -> Iterator[slice]:

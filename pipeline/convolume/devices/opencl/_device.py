@@ -127,8 +127,7 @@ class OpenCLDevice(Device):
         if not state.traits.on_cpu:
             return self._weigh_uploaded(voxels, passes, out, precision)
         launches = self._prepared.launches(passes, voxels, out, precision)
-        for launch in launches:
-            state.run(launch)
+        state.run(launches)
         return bool(launches) or self._correlate_there(voxels, passes, out, precision)
 
     def correlate_by_transform(
@@ -195,8 +194,7 @@ class OpenCLDevice(Device):
             launches = self._boxes(state, passes, source, target, numbers)
         if isinstance(state.memory, _memory.HostPointers):
             launches = self._prepared.keep(passes, voxels, out, precision, launches)
-        for launch in launches:
-            state.run(launch)
+        state.run(launches)
         _memory.deliver(target, out)
         return bool(launches)
 
@@ -205,11 +203,12 @@ class OpenCLDevice(Device):
         if traits is None:
             return []
         variant = state.variants.best(step.stencil, numbers, traits)
-        job = strip_job(step, source, target, numbers, traits, variant)
+        job = strip_job(step.stencil, target.shape, numbers, (traits, state.local_bytes), variant)
         sums = step.stencil.tap_count * target.size
         if job is None or not state.pays(job, sums, self._specialise_from * job.unrolled_sums):
             return []
-        arrange = partial(strip_arguments, step=step, job=job, compute_units=self.info.compute_units)
+        limits = self.info.compute_units, state.local_bytes
+        arrange = partial(strip_arguments, step=step, job=job, limits=limits)
         return [Launch(job, source, target, arrange)]
 
     def _walks(
@@ -268,7 +267,7 @@ class OpenCLDevice(Device):
         if traits is None or family != "strip":
             return traits is not None and CALLS_COUNTED_ON * voxels >= WALKED_VOXELS
         (stencil,) = stencils
-        job = _special_job(stencil, (*[MANY_ROWS] * (stencil.ndim - 1), WIDE), numbers, traits, state.variants)
+        job = _special_job(stencil, (*[MANY_ROWS] * (stencil.ndim - 1), WIDE), numbers, traits, state)
         sums = CALLS_COUNTED_ON * stencil.tap_count * voxels
         return job is not None and sums >= self._specialise_from * job.unrolled_sums
 
@@ -288,7 +287,7 @@ class OpenCLDevice(Device):
             tile = tile_of(source, [step], np.empty(shape, dtypes[1]), numbers, state.limits)
             return render(tile.job if tile else anywhere_job(step, numbers))
         traits = state.guard.expected("strip", numbers)
-        special = _special_job(stencil, shape, numbers, traits, state.variants) if traits else None
+        special = _special_job(stencil, shape, numbers, traits, state) if traits else None
         return render(special or generic_job(stencil, numbers, state.guard.generic(numbers)))
 
     def _check(self, padded: Array, stencil: Stencil, out: Array) -> None:
@@ -317,7 +316,7 @@ class OpenCLDevice(Device):
         needed = max(state.memory.needed_bytes(array) for array in (source, target))
         if needed <= state.max_allocation_bytes:
             strips = self._strips(state, _as_it_lies(stencil, source), source, target, numbers)
-            state.run(strips[0] if strips else self._generic(state, stencil, source, target, numbers))
+            state.run(strips or [self._generic(state, stencil, source, target, numbers)])
             return
         axis = int(np.argmax([extent > 1 for extent in target.shape]))
         if target.shape[axis] == 1:
@@ -353,13 +352,11 @@ def _family_of(stencils: Sequence[Stencil]) -> Template:
 
 
 def _special_job(
-    stencil: Stencil, shape: tuple[int, ...], numbers: Numbers, traits: Traits, variants: Variants
+    stencil: Stencil, shape: tuple[int, ...], numbers: Numbers, traits: Traits, state: State
 ) -> StripJob | None:
     """Return the job of the program that is made for a stencil and outputs of this shape, where there is one."""
-    source, out = np.empty(stencil.halo.outer(shape), numbers.source), np.empty(shape, numbers.target)
-    return strip_job(
-        _as_it_lies(stencil, source), source, out, numbers, traits, variants.best(stencil, numbers, traits)
-    )
+    variant = state.variants.best(stencil, numbers, traits)
+    return strip_job(stencil, shape, numbers, (traits, state.local_bytes), variant)
 
 
 def _as_it_lies(stencil: Stencil, padded: Array) -> Pass:

@@ -22,7 +22,7 @@ from convolume.devices.opencl._tile_job import Limits
 from convolume.devices.opencl._variants import Variants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from convolume.devices.opencl._arrangement import Arguments
     from convolume.devices.opencl._fourier import Fourier
@@ -34,7 +34,7 @@ __all__ = ["Launch", "State"]
 Array = npt.NDArray[Any]
 
 # Room between two passes that a thread keeps for the next call.
-MOST_KEPT_BYTES = 64 * 1024 * 1024
+MOST_KEPT_BYTES = 72 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -102,21 +102,28 @@ class State:
         self._work[job] += sums
         return self._work[job] >= threshold
 
-    def run(self, launch: Launch) -> None:
-        """Run a job's program; the result is in the target when it returns."""
+    def run(self, launches: Sequence[Launch]) -> None:
+        """Run programs one after the other; the results are in the targets when it returns."""
+        queue = self._queue()
+        try:
+            for launch in launches:
+                self._begin(queue, launch)
+        finally:
+            # What runs uses the host's arrays, also where one of them could not be begun.
+            with own_errors(self.info, "correlate", "take smaller blocks or another device"):
+                queue.finish()
+
+    def _begin(self, queue: cl.CommandQueue, launch: Launch) -> None:
+        """Begin a job's program; on a device with memory of its own, wait for the result."""
         job, source, target = launch.job, launch.source, launch.target
         sizes = f"{source.shape} {source.dtype} voxels to {target.shape} {target.dtype}"
         advice = "take smaller blocks or another device"
         kernel = self.programs.kernel(job)
         with own_errors(self.info, f"correlate {sizes}", advice):
-            queue = self._queue()
             dense_source, source_buffer = self.memory.source(queue, source)
             dense_target, target_buffer = self.memory.target(queue, target)
             call = launch.arrange(dense_source, dense_target)
             buffers = [self._constant(values) for values in call.tables]
-            scratch = []
-            if call.scratch_bytes:
-                scratch.append(cl.Buffer(self._context, cl.mem_flags.READ_WRITE, call.scratch_bytes))
             kernel(
                 queue,
                 call.global_size,
@@ -125,7 +132,6 @@ class State:
                 target_buffer,
                 *buffers,
                 *call.numbers,
-                *scratch,
             )
             self.memory.collect(queue, dense_target, target_buffer)
         _memory.deliver(dense_target, target)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyopencl as cl
 
 from convolume.arrays import CACHE_LINE_BYTES
 from convolume.boundary import OUTSIDE, longest_run
-from convolume.devices.opencl._arrangement import Arguments, is_lost, lead_of, pitches
+from convolume.devices.opencl._arrangement import Arguments, lead_of, pitches
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
+from convolume.devices.opencl._lines import LINE_VOXELS, pitch_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +38,8 @@ MAX_UNROLLED_SUMS = 2400
 ITEMS_A_UNIT = 8
 # With more, a program waits for sums; with fewer for memory, and fetches more at a time into the second level.
 MOST_TAPS_BOUND_BY_MEMORY = 16
+# Of a ring, which stays in the second-level cache of a core.
+RING_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,8 @@ class StripJob(Job):
     """
 
     template: ClassVar[str] = "strip.cl"
+    # How many steps before they are copied voxels are fetched.
+    steps_ahead: ClassVar[int] = 2
     rows: int
     pattern: Pattern
 
@@ -110,11 +116,6 @@ class StripJob(Job):
     def plane_weights(self) -> int:
         """Weights of a plane, zeros included."""
         return self.lines * self.line_weights
-
-    @property
-    def line_voxels(self) -> int:
-        """Voxels of a line that a span of outputs reads."""
-        return self.span + self.line_weights - 1
 
     @property
     def streamed_bytes(self) -> int:
@@ -142,9 +143,17 @@ class StripJob(Job):
         return tuple(_runs(self.pattern.filled(), self.rows))
 
     @property
-    def scratch_voxels(self) -> int:
-        """Voxels of the lines that a work item fills."""
-        return self.lines * self.planes * self.line_voxels
+    def lead(self) -> int:
+        """Voxels before a line of the ring, so that the middle of what a span reads begins with a line of the cache."""
+        return -(self.line_weights // 2) % LINE_VOXELS
+
+    def pitch(self, outputs: int) -> int:
+        """Return the distance of lines in the ring that so many neighbouring outputs read, in voxels."""
+        return pitch_of(self.lead + outputs + self.span + self.line_weights - 1)
+
+    def ring_bytes(self, outputs: int) -> int:
+        """Return what a work item needs of local memory for so many neighbouring outputs."""
+        return self.lines * self.planes * self.pitch(outputs) * np.dtype(self.numbers.sum).itemsize
 
     @property
     def unrolled_sums(self) -> int:
@@ -166,27 +175,40 @@ class Lines:
 
 
 def strip_job(
-    step: Pass, source: Array, out: Array, numbers: Numbers, traits: Traits, variant: Variant
+    stencil: Stencil, shape: tuple[int, ...], numbers: Numbers, limits: tuple[Traits, int], variant: Variant
 ) -> StripJob | None:
-    """Return the job for a pass; None where no program of its own serves."""
-    stencil = step.stencil
+    """Return the job for a stencil; None where no program of its own serves.
+
+    Parameters
+    ----------
+    stencil : Stencil
+        Any.
+    shape : tuple of int
+        Of the output.
+    numbers : Numbers
+        Dtypes.
+    limits : tuple of Traits and int
+        Of the device; bytes of its local memory.
+    variant : Variant
+        The largest shape that is taken.
+    """
+    traits, local_bytes = limits
     has_own_order = stencil.by_lines or stencil.adds_by_halves(exact=numbers.exact)
-    if not traits.on_cpu or out.shape[-1] < LEAST_VECTOR or out.ndim == 1 or has_own_order or not stencil.tap_count:
-        return None
-    if any(is_lost(places, step.cval, source.dtype, numbers) for places in step.places):
+    if not traits.on_cpu or shape[-1] < LEAST_VECTOR or len(shape) == 1 or has_own_order or not stencil.tap_count:
         return None
     lines = lines_of(stencil)
     for smaller in variant.smaller():
-        fitted = smaller.fitted(out.shape[lines.axis], out.shape[-1])
+        fitted = smaller.fitted(shape[lines.axis], shape[-1])
         common = (numbers, traits.on_cpu, traits.loose_pointers, fitted.vector_width, fitted.vectors)
         job = StripJob(*common, fitted.rows, lines.pattern)
-        if job.unrolled_sums <= MAX_UNROLLED_SUMS:
+        if job.unrolled_sums <= MAX_UNROLLED_SUMS and job.ring_bytes(job.span) <= min(RING_BYTES, local_bytes):
             return job
     return None
 
 
-def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, compute_units: int) -> Arguments:
-    """Return what the strip program is called with."""
+def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, limits: tuple[int, int]) -> Arguments:
+    """Return what the strip program is called with; limits are processors and bytes of local memory."""
+    compute_units, local_bytes = limits
     lines = lines_of(step.stencil)
     from_pitch, to_pitch = pitches(source), pitches(target)
     outer = [axis for axis in range(source.ndim - 1) if axis != lines.axis]
@@ -200,7 +222,9 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, com
     )
     targets = _sum_of_places([np.arange(target.shape[axis])[:, np.newaxis] * to_pitch[axis] for axis in outer], 1)
     columns = step.places[-1]
-    spans = _spans(columns, target.shape[-1], job, lead_of(target, job.span))
+    width, lead = target.shape[-1], lead_of(target, job.span)
+    tile_outputs = _tile_outputs(job, width - lead, min(RING_BYTES, local_bytes))
+    tiles = _tiles(columns, job, range(lead, width, tile_outputs))
     planes = _offsets(step.places[lines.axis], from_pitch[lines.axis])
     height, steps, groups = target.shape[lines.axis], len(targets), -(-target.shape[lines.axis] // job.rows)
     items = ITEMS_A_UNIT * compute_units
@@ -212,21 +236,21 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, com
         parts = min(steps, items)
         groups_an_item = -(-groups // -(-items // parts))
     lanes = -(-groups // groups_an_item)
-    copies = sum(span.copy >= 0 for span in spans)
-    with np.errstate(all="ignore"):
+    sums = np.dtype(job.numbers.sum).type
+    with np.errstate(over="ignore"):
         return Arguments(
             (
-                lines.weights.astype(job.numbers.sum),
+                lines.weights.astype(sums),
                 np.concatenate([line_places.ravel(), targets.ravel(), planes, columns]).astype(np.int64),
-                np.array(spans, np.int32),
-                np.full(len(columns), step.cval).astype(source.dtype),
+                np.array(tiles, np.int32),
             ),
             (
-                *map(np.int32, (steps, groups_an_item, len(spans), copies, height)),
+                *map(np.int32, (steps, groups_an_item, height, job.pitch(tile_outputs))),
+                sums(step.cval),
                 np.int64(to_pitch[lines.axis]),
+                cl.LocalMemory(job.ring_bytes(tile_outputs)),
             ),
-            (lanes, parts),
-            max(1, parts * lanes * copies * job.scratch_voxels) * source.itemsize,
+            (lanes, parts, len(tiles)),
         )
 
 
@@ -244,33 +268,40 @@ def _sum_of_places(axes: list[Places], columns: int) -> Places:
     return total
 
 
-class Span(NamedTuple):
-    """Outputs of a row from `x` on, and how the columns that they read are found.
+class Tile(NamedTuple):
+    """Outputs ``x … stop`` of a row, in spans from `first` on, and how the columns that they read are found.
 
-    Columns ``low … high`` stand side by side in the source, `shift` from their number. A span that needs others, too,
-    is read from filled copies: the number of such spans before it is `copy`, -1 elsewhere.
+    Of these, ``low … high`` stand side by side in the source, `shift` from their number.
     """
 
+    first: int
     x: int
+    stop: int
     low: int
     high: int
     shift: int
-    copy: int
 
 
-def _spans(columns: Indices, width: int, job: StripJob, lead: int) -> list[Span]:
-    """Cut a row of outputs into spans, from `lead` on."""
+def _tile_outputs(job: StripJob, width: int, most_bytes: int) -> int:
+    """Return how many outputs of a row are computed from one ring: all, or whole spans."""
+    while job.ring_bytes(width) > most_bytes:
+        width = max(1, -(-width // (2 * job.span))) * job.span
+    return width
+
+
+def _tiles(columns: Indices, job: StripJob, firsts: range) -> list[Tile]:
+    """Cut a row of outputs into tiles that begin at multiples of a span from the first on."""
+    width, reach = firsts.stop, job.line_weights - 1
     low, high = longest_run(columns)
-    copies = 0
-    spans = []
-    for x in sorted({min(max(x, 0), width - job.span) for x in range(lead, width, job.span)}):
-        is_filled = not low <= x <= high - job.line_voxels
-        run = [min(max(end, x), x + job.line_voxels) for end in (low, high)]
-        # What is shorter than a vector is filled one by one.
-        run = run if run[1] - run[0] >= job.vector_width else [x, x]
-        spans.append(Span(x, run[0], run[1], int(columns[low]) - low, copies if is_filled else -1))
-        copies += is_filled
-    return spans
+    tiles = []
+    for first in firsts:
+        x, stop = min(max(first, 0), width - job.span), min(first + firsts.step, width)
+        begin, end = (min(max(place, x), stop + reach) for place in (low, high))
+        if end - begin < job.vector_width:
+            # What is shorter than a vector is filled one by one.
+            begin = end = x
+        tiles.append(Tile(min(first, x), x, stop, begin, end, int(columns[low]) - low))
+    return tiles
 
 
 @lru_cache(maxsize=256)

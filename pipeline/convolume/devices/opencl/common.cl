@@ -20,18 +20,15 @@ typedef {{ sum_vector }} sums_t;
 {% if job.vector_width == 1 %}
 #define LOAD(place) ((sum_t)*(place))
 #define STORE(place, sums) *(place) = TO_TARGET(sums)
-#define COPY(from, to) *(to) = *(from)
 {% elif job.loose_pointers %}
 // Vectors at any element: such pointers load several times faster than vloadn on some compilers.
 typedef {{ source_vector }} __attribute__((aligned(sizeof(source_t)))) loose_source_t;
 typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_target_t;
 #define LOAD(place) convert_{{ sum_vector }}(*(__global const loose_source_t *)(place))
 #define STORE(place, sums) *(__global loose_target_t *)(place) = TO_TARGETS(sums)
-#define COPY(from, to) *(__global loose_source_t *)(to) = *(__global const loose_source_t *)(from)
 {% else %}
 #define LOAD(place) convert_{{ sum_vector }}(vload{{ job.vector_width }}(0, place))
 #define STORE(place, sums) vstore{{ job.vector_width }}(TO_TARGETS(sums), 0, place)
-#define COPY(from, to) vstore{{ job.vector_width }}(vload{{ job.vector_width }}(0, from), 0, to)
 {% endif %}
 {% if job.streamed_bytes %}
 // Past the cache, where a span begins with a line of it: an ordinary store would read the line first.

@@ -1,48 +1,53 @@
 // One stencil: a work item computes {{ job.rows }} rows, neighbours along the stencil's last axis but x, x {{ job.vectors }} vectors of {{ job.vector_width }} voxels
-// at a time, and walks along the axes before. A loaded vector serves every row that needs it; zero weights do not appear.
-// What lies beyond a face is a place in a list, so nothing is copied to be padded but the ends of lines.
+// at a time, and walks along the axes before. The lines that it meets are copied into a ring in local memory, as the
+// numbers that are summed: there they lie side by side wherever the source has them, and their ends are filled once,
+// from a list of places. A loaded vector serves every row that needs it; zero weights do not appear.
 {% include "common.cl" %}
-{% set span = job.vector_width * job.vectors %}
+{% set planes = job.planes %}
+{% if job.loose_pointers %}
+typedef sums_t __attribute__((aligned(sizeof(sum_t)))) loose_sums_t;
+#define LOAD_LOCAL(place) *(__local const loose_sums_t *)(place)
+#define STORE_LOCAL(place, sums) *(__local loose_sums_t *)(place) = sums
+{% else %}
+#define LOAD_LOCAL(place) vload{{ job.vector_width }}(0, place)
+#define STORE_LOCAL(place, sums) vstore{{ job.vector_width }}(sums, 0, place)
+{% endif %}
 
-// Outputs from x on. Of the columns that they read, low to high stand side by side in the source, `shift` from their number;
-// where others do not, a copy of the line is filled.
-typedef struct { int x, low, high, shift, copy; } span_t;
+// Outputs x to stop, in spans from `first` on. Of the columns that they read, low to high stand side by side in the
+// source, `shift` from their number.
+typedef struct { int first, x, stop, low, high, shift; } tile_t;
 
-// Of the constant, where there is no line.
-#define FILL(i) copy[i] = !line || columns[i] < 0 ? outside : line[columns[i]]
-inline void fill(__global source_t *copy, __global const source_t *line, __global const long *columns, span_t span,
-                 source_t outside) {
-    const int high = line ? span.high : span.low;
-    for (int i = span.x; i < span.low; i++)
+// Without a line all is outside.
+#define FILL(i) copy[i - tile.first] = !line || columns[i] < 0 ? outside : (sum_t)line[columns[i]]
+inline void fill(__local sum_t *copy, __global const source_t *line, __global const long *columns, tile_t tile,
+                 sum_t outside) {
+    const int high = line ? tile.high : tile.low;
+    for (int i = tile.x; i < tile.low; i++)
         FILL(i);
-    for (int next = span.low; next < high; next += {{ job.vector_width }}) {
-        const int i = min(next, high - {{ job.vector_width }});
-        COPY(line + columns[i], copy + i);
-    }
-    for (int i = high; i < span.x + {{ job.line_voxels }}; i++)
+    const int last = high - {{ job.vector_width }};
+    for (int i = tile.low; i < last; i += {{ job.vector_width }})
+        STORE_LOCAL(copy + i - tile.first, LOAD(line + tile.shift + i));
+    if (last >= tile.low)
+        STORE_LOCAL(copy + last - tile.first, LOAD(line + tile.shift + last));
+    for (int i = high; i < tile.stop + {{ job.line_weights - 1 }}; i++)
         FILL(i);
 }
 
-{% set planes = job.planes %}
-typedef __global const source_t *lines_t[{{ planes }}];
 __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const sum_t *restrict weights, __global const long *restrict places,
-                        __global const span_t *restrict spans, __global const source_t *restrict constants,
-                        int steps, int groups_an_item, int span_count, int copies, int height, long target_pitch,
-                        __global source_t *scratch) {
+                        __global const tile_t *restrict tiles, int steps, int groups_an_item, int height,
+                        int pitch, sum_t outside, long target_pitch, __local sum_t *room) {
     const int first_row = get_global_id(0) * groups_an_item * {{ job.rows }};
     const int first_step = (long)steps * get_global_id(1) / get_global_size(1);
     const int last_step = (long)steps * (get_global_id(1) + 1) / get_global_size(1);
+    const tile_t tile = tiles[get_global_id(2)];
     __global const long *targets = places + (long)steps * {{ job.lines }};
     __global const long *columns = targets + steps + height + {{ planes - job.rows }};
-    scratch += (get_global_id(1) * get_global_size(0) + get_global_id(0)) * copies * {{ job.scratch_voxels }};
-    // Each line of each plane: where the source has it, and where the first of its copies is.
-    __global const source_t *inside[{{ job.lines }}][{{ planes }}];
-    __global source_t *copied[{{ job.lines }}][{{ planes }}];
+    // Each line of the stencil: where its planes are in the ring, and which line of the source they hold.
+    __local sum_t *ring[{{ job.lines }}];
     for (int line = 0; line < {{ job.lines }}; line++)
-        for (int plane = 0; plane < {{ planes }}; plane++)
-            copied[line][plane] = scratch + (line * {{ planes }} + plane) * {{ job.line_voxels }};
+        ring[line] = room + {{ job.lead }} + line * {{ planes }} * pitch;
 {% if job.lines > 1 %}
     long held[{{ job.lines }}];
     for (int line = 0; line < {{ job.lines }}; line++)
@@ -57,16 +62,12 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
         __global const long *lines = places + (long)step * {{ job.lines }};
 {% if job.lines > 1 %}
         // A step meets the lines of the one before again, one place further.
-        for (int plane = 0; plane < {{ planes }}; plane++) {
-            __global source_t *oldest = copied[0][plane];
-            for (int line = 0; line < {{ job.lines - 1 }}; line++) {
-                inside[line][plane] = inside[line + 1][plane];
-                copied[line][plane] = copied[line + 1][plane];
-            }
-            copied[{{ job.lines - 1 }}][plane] = oldest;
-        }
-        for (int line = 0; line < {{ job.lines - 1 }}; line++)
+        __local sum_t *oldest = ring[0];
+        for (int line = 0; line < {{ job.lines - 1 }}; line++) {
+            ring[line] = ring[line + 1];
             held[line] = held[line + 1];
+        }
+        ring[{{ job.lines - 1 }}] = oldest;
         held[{{ job.lines - 1 }}] = LONG_MIN;
 {% endif %}
         for (int line = 0; line < {{ job.lines }}; line++) {
@@ -77,21 +78,19 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
             for (int plane = 0; plane < {{ planes }}; plane++) {
                 const bool is_outside = plane_places[plane] < 0 || lines[line] < 0;
-                __global const source_t *begin = source + plane_places[plane] + lines[line];
-                inside[line][plane] = is_outside ? constants : begin + spans[0].shift;
-                for (int s = 0; s < span_count; s++)
-                    if (spans[s].copy >= 0)
-                        fill(copied[line][plane] + spans[s].copy * {{ job.scratch_voxels }} - spans[s].x,
-                             is_outside ? 0 : begin, columns, spans[s], constants[0]);
+                fill(ring[line] + plane * pitch, is_outside ? 0 : source + plane_places[plane] + lines[line], columns,
+                     tile, outside);
             }
         }
+        // What is copied next but one is on its way meanwhile.
 {% if job.lines > 1 %}
-        const long ahead = lines[{{ job.lines - 1 }} + (step + 1 < last_step ? {{ job.lines }} : 0)];
+        const long ahead = lines[min(last_step - 1 - step, {{ job.steps_ahead }}) * {{ job.lines }} + {{ job.lines - 1 }}] + tile.shift;
+{% else %}
+        const long ahead = lines[0] + tile.shift;
+        plane_places += min(height - {{ job.rows }} - row, {{ job.steps_ahead * job.rows }});
 {% endif %}
-        for (int s = 0; s < span_count; s++) {
-            const int x = spans[s].x, copy = spans[s].copy;
-            const lines_t *from = copy < 0 ? inside : (const lines_t *)copied;
-            const long offset = copy < 0 ? x : copy * {{ job.scratch_voxels }};
+        for (int next = tile.first; next < tile.stop; next += {{ job.span }}) {
+            const int x = WITHIN(next - tile.x, tile.stop - {{ job.span }} - tile.x) + tile.x;
 {% for row in range(job.rows) %}
             sums_t {% for v in range(job.vectors) %}sum{{ row }}_{{ v }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
 
@@ -102,33 +101,28 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
             for (int line = {{ run.first }}; line < {{ run.stop }}; line++) {
                 __global const sum_t *weight = weights + line * {{ job.line_weights }};
+                __local const sum_t *begin = ring[line] + x - tile.first;
 {% for plane, columns in run.planes %}
-                {
-                    __global const source_t *begin = from[line][{{ plane }}] + offset;
 {% for column in columns %}
-                    {
+                {
 {% for v in range(job.vectors) %}
-                        const sums_t part{{ v }} = LOAD(begin + {{ column.x + v * job.vector_width }});
+                    const sums_t part{{ v }} = LOAD_LOCAL(begin + {{ plane }} * pitch + {{ column.x + v * job.vector_width }});
 {% endfor %}
 {% for row, place in column.uses %}
 {% for v in range(job.vectors) %}
-                        sum{{ row }}_{{ v }} += part{{ v }} * weight[{{ place * job.plane_weights + column.x }}];
+                    sum{{ row }}_{{ v }} += part{{ v }} * weight[{{ place * job.plane_weights + column.x }}];
 {% endfor %}
-{% endfor %}
-                    }
 {% endfor %}
                 }
 {% endfor %}
+{% endfor %}
             }
 {% endfor %}
-{% if job.lines > 1 %}
-            // What the next step reads first.
 {% for plane in range(planes) %}
-{% for i in range(0, span, job.cache_line_voxels) %}
+{% for i in range(0, job.span, job.cache_line_voxels) %}
             PREFETCH(source + plane_places[{{ plane }}] + ahead + x + {{ i }}, {{ job.cache_level }});
 {% endfor %}
 {% endfor %}
-{% endif %}
 
 {% for row in range(job.rows) %}
 {% for v in range(job.vectors) %}

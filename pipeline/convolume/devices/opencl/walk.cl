@@ -16,8 +16,8 @@
 // Vectors of line i of those that neighbouring outputs need: from the source, from the ring.
 #define FROM_A(i, v) rows[i] < 0 ? (sums_t)(outside_a) : LOAD(from + rows[i] + v * {{ width }})
 #define FROM_B(i, v) LOAD_LOCAL(column + held[i] + v * {{ width }})
-// The next step's lines are on their way meanwhile.
-#define AHEAD_A(i) PREFETCH(from + rows[i] + pitch_b, 2)
+// The lines of the step after the next are on their way meanwhile.
+#define AHEAD_A(i) PREFETCH(from + rows[i] + 2 * pitch_b, 2)
 #define AHEAD_B(i)
 #define ON_LINE(o, v, i) LOAD_LOCAL(part + o * line_pitch + v * {{ width }} + i)
 
