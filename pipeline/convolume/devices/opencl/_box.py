@@ -28,6 +28,8 @@ RING_BYTES, MOST_RING_BYTES = 128 * 1024, 512 * 1024
 LEAST_TILE = 64
 # Rows whose sums are made from one another in registers.
 STEPS = 4
+# Vectors whose sums are stored together: in float32, with vectors of 32 bytes, a line of the cache.
+VECTORS = 2
 # What one program hands to the next is made in slabs of about so many bytes; none is thinner than two boxes.
 SLAB_BYTES, SLAB_BOXES = 64 * 1024 * 1024, 2
 
@@ -98,9 +100,10 @@ class BoxWalk:
         width = vector_width(numbers, traits)
         if width == 1 or row is None or min(row.width, out.shape[-1]) < width:
             return None
+        vectors = VECTORS if min(row.width, out.shape[-1]) >= VECTORS * width else 1
         if any(is_lost(box.line.places, box.line.cval, read, numbers) for box in roles if box):
             return None
-        common = (numbers, traits.on_cpu, traits.loose_pointers, width, 1)
+        common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors)
         job = BoxJob(*common, STEPS, b.size if b else 1, x.size if x else 1)
         return cls(job, voxels[..., row.voxels], out, b, x, row)
 
@@ -116,19 +119,19 @@ class BoxWalk:
     @property
     def local_bytes(self) -> int:
         """Local memory that a work item needs: the ring, and the lines behind it."""
-        lines = self.job.steps * (self.job.x.bit_length() - 1) * self._line_pitch if self.x else 0
+        lines = (self.job.steps + self.job.x.bit_length() - 2) * self._line_pitch if self.x else 0
         voxels = (self.job.b - 1) * self._row_pitch + lines
         return max(voxels, 1) * np.dtype(self.job.numbers.sum).itemsize
 
     @property
     def _row_pitch(self) -> int:
-        return pitch_of(self.tile + self.job.vector_width)
+        return pitch_of(self.tile + self.job.span)
 
     @property
     def _line_pitch(self) -> int:
         # Sums of the longest half are made for every column that is read, a vector at a time.
         ends = len(self.row.before) + len(self.row.after)
-        return pitch_of(self.row.width + ends + 2 * self.job.vector_width)
+        return pitch_of(self.row.width + ends + self.job.span + self.job.vector_width)
 
     def arguments(self, source: Array, target: Array, compute_units: int) -> Arguments:
         """Return what the program is called with; `source` and `target` may lie otherwise than `voxels` and `out`."""

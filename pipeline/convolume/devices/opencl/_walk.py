@@ -48,7 +48,7 @@ WIDE_SHAPE, NARROW_SHAPE = (8, 1), (4, 2)
 WALKS = ((1, False), (2, False), (1, True), (2, True))
 MAX_UNROLLED_TAPS = 32
 # Longer boxes have a program of their own.
-MOST_OF_BOX = 12
+MOST_OF_BOX = 8
 # Rows, ring and weights stay in the second-level cache of a core.
 RING_BYTES = 512 * 1024
 LEAST_TILE = 64

@@ -1,8 +1,9 @@
 // Boxes along b and x by halves: sums of 2, 4, 8 … neighbours are made of two half as long, so that a voxel costs as
 // many additions as its box has digits. A work item walks along b and keeps as many rows as the box is long; along x,
 // a line of sums of every length. Rings are read before they are written: their columns never overlap, those of the source may.
+// Neighbouring vectors are stored together, so that whole lines of the cache go past it.
 {% include "common.cl" %}
-{% set width, steps, sum_vector = job.vector_width, job.steps, job.sum_type ~ job.vector_width %}
+{% set width, span, steps, sum_vector = job.vector_width, job.span, job.steps, job.sum_type ~ job.vector_width %}
 {% if job.loose_pointers %}
 typedef {{ sum_vector }} __attribute__((aligned(sizeof(sum_t)))) loose_sums_t;
 #define GET(place) *(__local const loose_sums_t *)(place)
@@ -20,7 +21,7 @@ PUT({{ ring }}{{ length }} + {{ j }} * row_pitch + next, {{ name }}_{{ steps - k
 {% endfor %}
 {% endmacro %}
 // A sum of a line, and the one behind it.
-#define PAIR(length, j) GET(line##length + j * line_pitch + x) + GET(line##length + j * line_pitch + x + length)
+#define PAIR(length) GET(line##length + x) + GET(line##length + x + length)
 // What a pass hands on has the dtype of the target.
 #define HANDED_ON(sums) convert_{{ sum_vector }}(TO_TARGETS(sums))
 
@@ -62,8 +63,12 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% for length, begin in job.parts(job.b) %}
         __local sum_t *total{{ length }} = ring + ({{ begin - 1 }} + (turn & {{ length - 1 }})) * row_pitch;
 {% endfor %}
-        for (int next = 0; next < tile; next += {{ width }}) {
-            const int x = WITHIN(next, tile - {{ width }});
+        for (int begin = 0; begin < tile; begin += {{ span }}) {
+            sums_t {% for v in range(job.vectors) %}{% set last_vector = loop.last %}{% for j in range(steps) %}done{{ v }}_{{ j }}{{ ";" if last_vector and loop.last else ", " }}{% endfor %}{% endfor %}
+
+{% for v in range(job.vectors) %}
+            {
+            const int next = begin + {{ v * width }}, x = WITHIN(begin, tile - {{ span }}) + {{ v * width }};
 {% for j in range(steps) %}
             const sums_t sum1_{{ j }} = is_beyond[{{ j }}] ? (sums_t)(outside_b) : LOAD(from[{{ j }}] + x);
             PREFETCH(ahead[{{ j }}] + x, 2);
@@ -83,12 +88,22 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% set ns.total = "after" ~ length %}
 {% endfor %}
 {% for j in range(steps) %}
-{% set sum = "(" ~ ns.total ~ "_" ~ j ~ " + 0) * scale_b" if job.b > 1 else ns.total ~ "_" ~ j %}
+            done{{ v }}_{{ j }} = {{ "(" ~ ns.total ~ "_" ~ j ~ " + 0) * scale_b" if job.b > 1 else ns.total ~ "_" ~ j }};
+{% endfor %}
+            }
+{% endfor %}
+            const int x = WITHIN(begin, tile - {{ span }});
+{% for j in range(steps) %}
 {% if job.x > 1 %}
-            PUT(lines + {{ j }} * line_pitch + ends_before + x, {{ "HANDED_ON(" ~ sum ~ ")" if job.b > 1 else sum }});
+{% for v in range(job.vectors) %}
+            PUT(lines + {{ j }} * line_pitch + ends_before + x + {{ v * width }}, {{ ("HANDED_ON(done%d_%d)" if job.b > 1 else "done%d_%d") % (v, j) }});
+{% endfor %}
 {% else %}
-            if ({{ j }} >= low && {{ j }} < high)
-                STORE_LAST(to + {{ j }} * target_b + x, 0, {{ sum }});
+            if ({{ j }} >= low && {{ j }} < high) {
+{% for v in range(job.vectors) %}
+                STORE_LAST(to + {{ j }} * target_b + x, {{ v * width }}, done{{ v }}_{{ j }});
+{% endfor %}
+            }
 {% endif %}
 {% endfor %}
         }
@@ -103,30 +118,29 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             end[{{ j }} * line_pitch] = ends[i] < 0 ? outside_x : inside[{{ j }} * line_pitch];
 {% endfor %}
         }
-{% for length in lengths %}
-        __local sum_t *line{{ length }} = lines + {{ loop.index0 * steps }} * line_pitch;
+        for (int j = low < 0 ? 0 : low; j < high; j++) {
+            __local sum_t *line1 = lines + j * line_pitch;
+{% for length in lengths[1:] %}
+            __local sum_t *line{{ length }} = lines + {{ steps + loop.index0 }} * line_pitch;
 {% endfor %}
 {% for length in lengths[:-1] %}
-        for (int x = 0; x < line_pitch - {{ length + width }}; x += {{ width }}) {
-{% for j in range(steps) %}
-            PUT(line{{ 2 * length }} + {{ j }} * line_pitch + x, PAIR({{ length }}, {{ j }}));
+            for (int x = 0; x < line_pitch - {{ length + width }}; x += {{ width }})
+                PUT(line{{ 2 * length }} + x, PAIR({{ length }}));
 {% endfor %}
-        }
-{% endfor %}
-        for (int next = 0; next < width; next += {{ width }}) {
-            const int x = WITHIN(next, width - {{ width }});
-{% for j in range(steps) %}
-            sums_t sum{{ j }} = PAIR({{ lengths[-1] }}, {{ j }});
-{% endfor %}
+            for (int next = 0; next < width; next += {{ span }}) {
+                int x = WITHIN(next, width - {{ span }});
+                __global target_t *out = to + j * target_b + x;
+{% for v in range(job.vectors) %}
+                sums_t sum{{ v }} = PAIR({{ lengths[-1] }});
 {% for length, begin in job.parts(job.x) %}
-{% for j in range(steps) %}
-            sum{{ j }} += GET(line{{ length }} + {{ j }} * line_pitch + x + {{ begin }});
+                sum{{ v }} += GET(line{{ length }} + x + {{ begin }});
 {% endfor %}
+                x += {{ width }};
 {% endfor %}
-{% for j in range(steps) %}
-            if ({{ j }} >= low && {{ j }} < high)
-                STORE_LAST(to + {{ j }} * target_b + x, 0, (sum{{ j }} + 0) * scale_x);
+{% for v in range(job.vectors) %}
+                STORE_LAST(out, {{ v * width }}, (sum{{ v }} + 0) * scale_x);
 {% endfor %}
+            }
         }
 {% endif %}
     }
