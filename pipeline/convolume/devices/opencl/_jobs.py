@@ -105,13 +105,12 @@ class Job:
 
     @property
     def streamed_bytes(self) -> int:
-        """Results are stored past the cache where a span begins at a multiple of so many bytes; nowhere if 0."""
-        return self.span_bytes if self.loose_pointers else 0
+        """Results are stored past the cache where a span begins at a multiple of so many bytes; nowhere if 0.
 
-    @property
-    def span_bytes(self) -> int:
-        """Bytes of a span of results, at most a line of the cache."""
-        return min(CACHE_LINE_BYTES, self.span * np.dtype(self.numbers.target).itemsize)
+        Part of a line of the cache that is stored past it is worse than none.
+        """
+        fills_lines = self.span * np.dtype(self.numbers.target).itemsize % CACHE_LINE_BYTES == 0
+        return CACHE_LINE_BYTES if self.loose_pointers and fills_lines else 0
 
     @property
     def build_options(self) -> str:

@@ -118,11 +118,6 @@ class StripJob(Job):
         return self.lines * self.line_weights
 
     @property
-    def streamed_bytes(self) -> int:
-        """See `Job`: part of a line that is stored past the cache is worse than none."""
-        return CACHE_LINE_BYTES if self.loose_pointers and self.span_bytes == CACHE_LINE_BYTES else 0
-
-    @property
     def cache_line_voxels(self) -> int:
         """Voxels of the source in a line of the cache."""
         return CACHE_LINE_BYTES // np.dtype(self.numbers.source).itemsize
