@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
+from convolume.arrays import CACHE_LINE_BYTES
 from convolume.devices.opencl._arrangement import Arguments, is_lost, outer_axes, pitches, vector_width
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 from convolume.devices.opencl._lines import Line, Row, columns_of, halves_of, offsets_of, parts_of, pitch_of, read_by
@@ -28,7 +29,7 @@ RING_BYTES, MOST_RING_BYTES = 128 * 1024, 512 * 1024
 LEAST_TILE = 64
 # Rows whose sums are made from one another in registers.
 STEPS = 4
-# Vectors whose sums are stored together: in float32, with vectors of 32 bytes, a line of the cache.
+# Vectors whose sums are stored together, where they are no longer than a line of the cache.
 VECTORS = 2
 # What one program hands to the next is made in slabs of about so many bytes; none is thinner than two boxes.
 SLAB_BYTES, SLAB_BOXES = 64 * 1024 * 1024, 2
@@ -100,7 +101,9 @@ class BoxWalk:
         width = vector_width(numbers, traits)
         if width == 1 or row is None or min(row.width, out.shape[-1]) < width:
             return None
-        vectors = VECTORS if min(row.width, out.shape[-1]) >= VECTORS * width else 1
+        span_bytes = VECTORS * width * np.dtype(numbers.sum).itemsize
+        is_long = min(row.width, out.shape[-1]) >= VECTORS * width
+        vectors = VECTORS if is_long and span_bytes <= CACHE_LINE_BYTES else 1
         if any(is_lost(box.line.places, box.line.cval, read, numbers) for box in roles if box):
             return None
         common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors)
