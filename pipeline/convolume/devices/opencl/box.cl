@@ -64,8 +64,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
         __local sum_t *total{{ length }} = ring + ({{ begin - 1 }} + (turn & {{ length - 1 }})) * row_pitch;
 {% endfor %}
         for (int begin = 0; begin < tile; begin += {{ span }}) {
-            sums_t {% for v in range(job.vectors) %}{% set last_vector = loop.last %}{% for j in range(steps) %}done{{ v }}_{{ j }}{{ ";" if last_vector and loop.last else ", " }}{% endfor %}{% endfor %}
-
+            sums_t done[{{ job.vectors }}][{{ steps }}];
 {% for v in range(job.vectors) %}
             {
             const int next = begin + {{ v * width }}, x = WITHIN(begin, tile - {{ span }}) + {{ v * width }};
@@ -88,7 +87,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% set ns.total = "after" ~ length %}
 {% endfor %}
 {% for j in range(steps) %}
-            done{{ v }}_{{ j }} = {{ "(" ~ ns.total ~ "_" ~ j ~ " + 0) * scale_b" if job.b > 1 else ns.total ~ "_" ~ j }};
+            done[{{ v }}][{{ j }}] = {{ "(" ~ ns.total ~ "_" ~ j ~ " + 0) * scale_b" if job.b > 1 else ns.total ~ "_" ~ j }};
 {% endfor %}
             }
 {% endfor %}
@@ -96,12 +95,12 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% for j in range(steps) %}
 {% if job.x > 1 %}
 {% for v in range(job.vectors) %}
-            PUT(lines + {{ j }} * line_pitch + ends_before + x + {{ v * width }}, {{ ("HANDED_ON(done%d_%d)" if job.b > 1 else "done%d_%d") % (v, j) }});
+            PUT(lines + {{ j }} * line_pitch + ends_before + x + {{ v * width }}, {{ ("HANDED_ON(done[%d][%d])" if job.b > 1 else "done[%d][%d]") % (v, j) }});
 {% endfor %}
 {% else %}
             if ({{ j }} >= low && {{ j }} < high) {
 {% for v in range(job.vectors) %}
-                STORE_LAST(to + {{ j }} * target_b + x, {{ v * width }}, done{{ v }}_{{ j }});
+                STORE_LAST(to + {{ j }} * target_b + x, {{ v * width }}, done[{{ v }}][{{ j }}]);
 {% endfor %}
             }
 {% endif %}
