@@ -44,10 +44,12 @@ _SETTLED = {
     "distributed.scheduler.allowed-failures": 0,
     # A worker that is stopped is noticed within twice this time, and killed 4 s later.
     "distributed.scheduler.worker-ttl": "20 s",
-    # Logs grow to this length: the scheduler's of what happened to each task, some 0.3 KB a future, and the profiles of
-    # workers, of which one a second, some 90 KB each, would take 85 MB until the log is full.
+    # Logs grow to this length: the scheduler's of what happened to each task, some 0.3 KB a future, and what each
+    # process takes of the machine, for the last five minutes.
     "distributed.admin.low-level-log-length": 50,
-    "distributed.worker.profile.cycle": "10 s",
+    "distributed.admin.system-monitor.log-length": 600,
+    # Profiles of Python's stacks say nothing of programs on devices; they take 2 to 3 % of a core, and some 90 KB each.
+    "distributed.worker.profile.enabled": False,
 }
 # Of tasks that dask drives by itself nobody else knows what was in flight.
 _FAILURES_OF_COLLECTIONS = 3
