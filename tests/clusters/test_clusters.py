@@ -326,3 +326,14 @@ def test_what_workers_keep_of_their_past_is_bounded(started: dict[str, Cluster])
     local_cluster = started["local"]
     assert isinstance(local_cluster, DistributedCluster)
     assert set(local_cluster.client.run(kept_of_the_past).values()) == {(False, 600)}
+
+
+def test_looks_that_the_client_takes_itself_do_not_hide_workers(
+    started: dict[str, Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every two seconds a client asks for totals, which may come between its answer about workers and who asked."""
+    local_cluster = started["local"]
+    assert isinstance(local_cluster, DistributedCluster)
+    monkeypatch.setattr(Client, "scheduler_info", lambda self, **_: {**self._scheduler_identity, "workers": {}})
+    assert DistributedCluster(local_cluster.client).worker_count == local_cluster.worker_count
+    assert len(local_cluster.worker_addresses) == local_cluster.worker_count

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-__all__ = ["DistributedCluster"]
+__all__ = ["DistributedCluster", "workers_of"]
 
 # So often in a row, with so many seconds between, no worker may be there before a run is given up.
 _PATIENCE, _PATIENCE_S = 3, 10.0
@@ -36,7 +36,7 @@ class DistributedCluster(Cluster):
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        addresses = client.scheduler_info(n_workers=-1)["workers"]
+        addresses = workers_of(client)
         workers = addresses.values()
         if not workers:
             message = f"the active cluster ({client.dashboard_link}) has no workers: start some and run again"
@@ -57,7 +57,7 @@ class DistributedCluster(Cluster):
     @property
     def worker_addresses(self) -> tuple[str, ...]:
         """Addresses of the workers that are there now."""
-        return tuple(sorted(self.client.scheduler_info(n_workers=-1)["workers"]))
+        return tuple(sorted(workers_of(self.client)))
 
     def submit(self, task: Task, *, is_again: bool = False, worker: str = "") -> Any:
         """Start a task on a worker; its key is what the dashboard shows."""
@@ -90,7 +90,7 @@ class DistributedCluster(Cluster):
 
     def retire_worker(self, address: str) -> bool:
         """Stop a worker, if there are others; it may have been stopped already."""
-        others = set(self.client.scheduler_info(n_workers=-1)["workers"]) - {address} - self._retired
+        others = set(workers_of(self.client)) - {address} - self._retired
         if others and address not in self._retired:
             self._retired.add(address)
             self.client.retire_workers([address], close_workers=True)
@@ -118,7 +118,7 @@ class DistributedCluster(Cluster):
             except _LOST as error:
                 raise RunError(_LOST_MESSAGE) from error
             except TimeoutError:
-                without_workers = 0 if self.client.scheduler_info()["workers"] else without_workers + 1
+                without_workers = 0 if workers_of(self.client) else without_workers + 1
             else:
                 return done
         message = (
@@ -128,6 +128,25 @@ class DistributedCluster(Cluster):
 
     def close(self) -> None:
         """Leave the caller's cluster as it is."""
+
+
+def workers_of(client: Client) -> dict[str, Any]:
+    """Return what the scheduler knows of each of its workers, by address.
+
+    `Client.scheduler_info` may return what the client asked for itself meanwhile, every two seconds: totals alone.
+
+    Raises
+    ------
+    RunError
+        The scheduler is gone.
+    """
+    scheduler: Any = client.scheduler
+    if scheduler is None:
+        raise RunError(_LOST_MESSAGE)
+    try:
+        return dict(client.sync(scheduler.identity, n_workers=-1)["workers"])
+    except OSError as error:
+        raise RunError(_LOST_MESSAGE) from error
 
 
 def _call_packed(packed: bytes) -> Any:

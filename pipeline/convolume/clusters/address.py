@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from distributed.protocol import pickle
 
 from convolume.clusters import machine_memory_bytes
-from convolume.clusters._distributed import DistributedCluster
+from convolume.clusters._distributed import DistributedCluster, workers_of
 from convolume.clusters._interrupts import interrupts_wait
 from convolume.clusters._joining import joined
 from convolume.clusters._versions import PACKAGES, checked_versions
@@ -85,7 +85,7 @@ class StandingScheduler(DistributedCluster):
             self._left.close()
 
     def _workers(self) -> list[str]:
-        return list(self.client.scheduler_info(n_workers=-1)["workers"])
+        return list(workers_of(self.client))
 
 
 def open_cluster(settings: ClusterSettings) -> StandingScheduler:
@@ -145,7 +145,7 @@ def _answer(packed: bytes, dask_worker: Any) -> Any:
 
 def _wait_for_workers(client: Client, address: str) -> None:
     until = monotonic() + _PATIENCE_S
-    while not client.scheduler_info(n_workers=-1)["workers"]:
+    while not workers_of(client):
         if monotonic() > until:
             message = f"{address}: the scheduler has no workers: start some (`dask worker {address}`) and run again"
             raise InputError(message)
