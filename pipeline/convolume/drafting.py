@@ -13,17 +13,20 @@ from convolume.devices._method_speeds import USUAL_SPEEDS
 from convolume.devices._selection import open_device
 from convolume.execution.footprint import resident_bytes, worker_start
 from convolume.execution.pyramid import Pyramid, pyramid_block_count, pyramid_bytes
+from convolume.execution.staged import rounded_results
+from convolume.execution.task import saturated_dtypes, work_of
 from convolume.numerics import Precision
 from convolume.operations import correlations
 from convolume.planning.blocks import checked_block, choose_blocks, whole_units
 from convolume.planning.earlier import RESUMED, Chosen
 from convolume.planning.forecast import Clock
-from convolume.planning.memory import BlockMemory, WorkerMemory, total_halo
+from convolume.planning.memory import BlockMemory, TargetMemory, WorkerMemory, total_halo
 from convolume.planning.outlook import Outlook
 from convolume.planning.plan import Plan, PlannedOutput, StrategyChoice, check_memory, choose_strategy
 from convolume.planning.reading import Reads
 from convolume.planning.shared import shared_steps
 from convolume.regions import BlockGrid
+from convolume.stages import Stages
 
 if TYPE_CHECKING:
     from convolume.devices._selection import DeviceChoice
@@ -112,7 +115,7 @@ def _outlook(job: StoreJob, resources: Resources, strategy: StrategyChoice) -> t
         image_shape=info.shape,
         source_itemsize=np.dtype(info.dtype).itemsize,
         working_itemsize=np.dtype(blocks.working_dtype).itemsize,
-        targets=tuple((target.operation, np.dtype(target.dtype).itemsize) for target in blocks.targets),
+        targets=_targets_memory(blocks),
     )
     speeds, reason = _speeds(blocks)
     storage = stores.probe_storage(job.source, job.sinks)
@@ -126,7 +129,7 @@ def _outlook(job: StoreJob, resources: Resources, strategy: StrategyChoice) -> t
         ),
         clock=Clock(
             operations=tuple(operations),
-            output_itemsizes=tuple(itemsize for _, itemsize in memory.targets),
+            output_itemsizes=tuple(target.itemsize for target in memory.targets),
             speeds=speeds,
             storage=storage,
             prepares=_prepares(blocks),
@@ -139,6 +142,15 @@ def _outlook(job: StoreJob, resources: Resources, strategy: StrategyChoice) -> t
         with_halos=with_halos,
     )
     return outlook, "; ".join(filter(None, (reason, *storage.notes)))
+
+
+def _targets_memory(job: BlockJob) -> tuple[TargetMemory, ...]:
+    stages = Stages.of(target.operation for target in job.targets)
+    rounded = rounded_results(work_of(job), stages, saturated_dtypes(job))
+    return tuple(
+        TargetMemory(target.operation, np.dtype(target.dtype).itemsize, result in rounded)
+        for target, result in zip(job.targets, stages.results, strict=True)
+    )
 
 
 def _started(job: StoreJob, resources: Resources) -> Resources:

@@ -16,15 +16,15 @@ from convolume.boundary import BoundaryMode
 from convolume.devices import Device
 from convolume.devices._selection import choose_device, open_device
 from convolume.execution import task
-from convolume.execution.evaluate import Patch, Work, evaluate
+from convolume.execution.evaluate import Patch, Work, evaluate, fetched
 from convolume.execution.in_memory import whole_runs
 from convolume.execution.staged import evaluate_each
-from convolume.numerics import Precision
+from convolume.numerics import Precision, cast_result, working_dtype
 from convolume.operations import Combine, Correlate, Operation, Sequence, merge_axes, reach_of
 from convolume.stages import SOURCE, Stages
 from convolume.stencil import Stencil
 from convolume.stores import memory
-from convolume.testing.strategies import images, operations, regions, shapes
+from convolume.testing.strategies import boundary_modes, cvals, images, operations, regions, shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +74,18 @@ def families(draw: st.DrawFn, ndim: int) -> list[Operation]:
     return draw(st.lists(st.one_of(chain, joined, st.builds(lambda *s: Sequence(s), one, joined, one)), max_size=4))
 
 
+@st.composite
+def passes(draw: st.DrawFn, ndim: int) -> Operation:
+    """Draw passes along some axes, smooth or boxes, as filters make them."""
+    steps = []
+    for axis in draw(st.lists(st.sampled_from(range(ndim)), min_size=1, unique=True)):
+        size = draw(st.sampled_from([2, 3, 5, 9, 12]))
+        weights = np.full(size, 1 / size) if draw(st.booleans()) else np.arange(1.0, size + 1) / size**2
+        weights = weights.reshape([size if here == axis else 1 for here in range(ndim)])
+        steps.append(Correlate(Stencil.correlate(weights), (draw(boundary_modes()),) * ndim, draw(cvals())))
+    return Sequence(tuple(steps))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_each_has_the_bits_that_it_has_alone(data: st.DataObject) -> None:
@@ -88,6 +100,42 @@ def test_each_has_the_bits_that_it_has_alone(data: st.DataObject) -> None:
             expected = evaluate(_work(alone, shape), operation, Patch(image, runs), wanted)
             np.testing.assert_array_equal(result, expected, strict=True)
     assert together.voxels <= alone.voxels
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_what_a_device_rounds_has_the_bits_of_the_cast(device: Device, data: st.DataObject) -> None:
+    """Programs for one stencil, passes and boxes, the general one, and joins; NaN and what does not fit too."""
+    shape = data.draw(shapes(max_side=20))
+    family = [*data.draw(families(len(shape))), *data.draw(st.lists(passes(len(shape)), max_size=2))]
+    image = data.draw(images(shape, finite=False)) * np.float32(300)
+    region, precision = data.draw(regions(shape)), data.draw(st.sampled_from([Precision.SINGLE, Precision.DOUBLE]))
+    wanted, runs = tuple(((a, b),) for a, b in zip(region.start, region.stop, strict=True)), whole_runs(shape)
+    prepared = device.prepared() if data.draw(st.booleans()) else device
+    work = Work(prepared, precision, working_dtype(image.dtype, precision), shape)
+    integers = st.sampled_from(["int8", "int16", "int32", "uint8", "uint16", "uint64"]).map(np.dtype)
+    dtypes = [data.draw(st.none() | integers) for _ in family]
+    results = evaluate_each(work, family, Patch(image, runs), wanted, dtypes)
+    for operation, dtype, result in zip(family, dtypes, results, strict=True):
+        expected = evaluate(work, operation, Patch(image, runs), wanted)
+        if dtype is None:
+            np.testing.assert_array_equal(result, expected, strict=True)
+        else:
+            np.testing.assert_array_equal(
+                cast_result(result, dtype), cast_result(fetched(expected), dtype), strict=True
+            )
+
+
+def test_whole_numbers_are_written_as_they_are_summed(device: Device) -> None:
+    """Dense kernels and passes of a device that rounds give the dtype of the output, without floats on the way."""
+    image, runs = (IMAGE * 255).astype(np.uint16), whole_runs(IMAGE.shape)
+    work = Work(device.prepared(), Precision.SINGLE, np.dtype(np.float32), image.shape)
+    kernel = Correlate(Stencil.correlate(np.full((3, 3, 3), 1 / 28)), (BoundaryMode.MIRROR,) * 3)
+    lines = [np.full(shape, 1 / 9) for shape in ((9, 1, 1), (1, 9, 1), (1, 1, 9))]
+    boxes = Sequence(tuple(Correlate(Stencil.correlate(line), (BoundaryMode.MIRROR,) * 3) for line in lines))
+    for operation in (kernel, boxes, Sequence((boxes, kernel))):
+        (result,) = evaluate_each(work, [operation], Patch(image, runs), runs, [np.dtype(np.uint16)])
+        assert (result.dtype == np.uint16) == device.rounds(np.dtype(np.uint16))
 
 
 @settings(max_examples=40, deadline=None)

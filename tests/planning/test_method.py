@@ -16,7 +16,7 @@ from convolume.devices.numpy import NumpyDevice
 from convolume.errors import InputError
 from convolume.numerics import Precision
 from convolume.operations import Combine, Correlate, Method, Operation, Sequence, correlations
-from convolume.planning.memory import BlockMemory
+from convolume.planning.memory import BlockMemory, TargetMemory
 from convolume.planning.method import MethodChoice, settled
 from convolume.records import MethodSpeeds
 from convolume.regions import BlockGrid
@@ -228,7 +228,7 @@ def test_while_programs_are_tried_nobody_waits(device: Device, tmp_path: Path, m
 def test_memory_of_transforms_is_planned() -> None:
     """A tile's and its kernel's: complex numbers on half of the points each, twice that in double precision."""
     for itemsize in (4, 8):
-        memory = BlockMemory((999,) * 3, 4, itemsize, ((dense(9, 9, 9, method="fft"), 4),))
+        memory = BlockMemory((999,) * 3, 4, itemsize, (TargetMemory(dense(9, 9, 9, method="fft"), 4),))
         patch, spectrum = 128**3, 128 * 128 * 65 * 2 * itemsize
         assert memory.host_bytes((120,) * 3) == patch * 4 + patch * 2 * itemsize + spectrum
         assert memory.kernel_bytes(BlockGrid((999,) * 3, (120,) * 3)) == min(8 * spectrum, 2**28)

@@ -70,8 +70,8 @@ class Device(ABC):
         stencil : Stencil
             As many axes as `padded`.
         out : numpy.ndarray
-            Shape ``stencil.halo.inner(padded.shape)``, writable, any strides. Its dtype is float32 or float64
-            for ``single`` and ``double``; any real dtype for ``scipy``.
+            Shape ``stencil.halo.inner(padded.shape)``, writable, any strides. Its dtype is float32, float64 or one
+            that this device `rounds` to for ``single`` and ``double``; any real dtype for ``scipy``.
         precision : Precision
             ``single`` sums in float32 (asked only where `padded` fits float32 exactly), ``double``
             and ``scipy`` in float64.
@@ -88,6 +88,11 @@ class Device(ABC):
         `Stencil.divisor`, so that the bits of a voxel depend neither on the block nor on its place. Zero weights never
         contribute: NaN stays where real taps put it.
         """
+
+    def rounds(self, dtype: np.dtype[Any]) -> bool:
+        """Say whether this device writes sums of ``single`` and ``double`` as `cast_result` saturates them."""
+        del dtype
+        return False
 
     def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Voxels:
         """Return voxels for a chain of steps that gives `dtype`: in the device's own memory, or as they are.
@@ -107,7 +112,8 @@ class Device(ABC):
         passes : sequence of Pass
             One, or several over one axis each, no axis twice; each reads what the pass before it gave.
         out : numpy.ndarray or HeldVoxels
-            As of `correlate`; what passes between two steps has its dtype. Held where `voxels` are.
+            As of `correlate`; what passes between two steps has its dtype, and is rounded once, at the end. Held where
+            `voxels` are.
         precision : Precision
             How sums are kept.
 

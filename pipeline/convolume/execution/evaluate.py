@@ -23,6 +23,7 @@ from convolume.devices._transform import transform_tile
 from convolume.execution.filling import gather, parts_to_fill
 from convolume.execution.views import Cut, cut_of_lines, in_rows, moved, thin_axes_first, transposed
 from convolume.layouts import row_axis, rows_of
+from convolume.numerics import Precision
 from convolume.operations import Arithmetic, Correlate, Operation, Sequence, reach_of
 from convolume.regions import BlockGrid
 
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convolume.devices import Device, Voxels
-    from convolume.numerics import Precision
     from convolume.stencil import Stencil
 
-__all__ = ["Patch", "Work", "boxes_of", "evaluate", "fetched", "join"]
+__all__ = ["Patch", "Work", "boxes_of", "evaluate", "fetched", "join", "rounds_to"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
@@ -69,6 +69,10 @@ class Work:
         """The dtype of correlations: bytes for booleans, which scipy goes on with as the numbers that they are."""
         return np.dtype(np.uint8) if self.dtype.kind == "b" else self.dtype
 
+    def rounds(self, dtype: np.dtype[Any]) -> bool:
+        """Say whether sums are rounded and saturated to a dtype where they are summed."""
+        return self.precision is not Precision.SCIPY and self.device.rounds(dtype)
+
     def held(self, patch: Patch) -> Patch:
         """Return a patch where the device wants it for a chain of steps; what is held already stays."""
         voxels = patch.voxels
@@ -91,7 +95,8 @@ def evaluate(
     wanted : tuple of runs
         One entry an axis, inside the image.
     out : numpy.ndarray or HeldVoxels, optional
-        Takes the result, cast as C does; made where none is given. It is where the patch is.
+        Takes the result, cast as C does, or rounded where `rounds_to` says so; made where none is given. It is where
+        the patch is.
 
     Returns
     -------
@@ -110,7 +115,9 @@ def evaluate(
         walked = _walk_axes(work, operation, patch, wanted, out)
         if walked is not None:
             return walked
-        result = _evaluate_sequence(work, operation, patch, wanted)
+        if operation.operations:
+            return _evaluate_sequence(work, operation, patch, wanted, out)
+        result = _cut_out(patch, wanted)
     else:
         parts = [evaluate(work, branch, patch, wanted) for branch in operation.operations]
         result = join(work, operation.arithmetic, parts)
@@ -118,6 +125,14 @@ def evaluate(
         return result
     out[(slice(None),) * len(out.shape)] = result
     return out
+
+
+def rounds_to(work: Work, operation: Operation, dtype: np.dtype[Any]) -> bool:
+    """Say whether `evaluate` gives the bits of `convolume.numerics.cast_result` in an `out` of whole numbers."""
+    last = operation
+    while isinstance(last, Sequence) and last.operations:
+        last = last.operations[-1]
+    return isinstance(last, Correlate) and last.method != "fft" and work.rounds(dtype)
 
 
 def fetched(voxels: Voxels, out: Array | None = None) -> Array:
@@ -178,7 +193,7 @@ def _walk_axes(
         return None
     if out is None:
         out = _room(patch.voxels, tuple(runs_length(runs) for runs in wanted), work.dtype)
-    if out.dtype != work.dtype:
+    if out.dtype != work.dtype and not work.rounds(out.dtype):
         return None
     for place, box in boxes_of(wanted):
         passes = _Steps(tuple(steps), tuple(axes), work.image_shape, patch.runs, box).passes()
@@ -235,12 +250,20 @@ def _kept_passes(steps: _Steps) -> tuple[Pass, ...]:
     return steps.make()
 
 
-def _evaluate_sequence(work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...]) -> Voxels:
-    needs = [wanted]
-    for step in reversed(sequence.operations):
+def _evaluate_sequence(
+    work: Work, sequence: Sequence, patch: Patch, wanted: tuple[Runs, ...], out: Voxels | None
+) -> Voxels:
+    *steps, last = sequence.operations
+    needs = [reach_of(last, wanted, work.image_shape)]
+    for step in reversed(steps[1:]):
         needs.append(reach_of(step, needs[-1], work.image_shape))
-    for step, need in zip(sequence.operations, reversed(needs[:-1]), strict=True):
+    for step, need in zip(steps, reversed(needs), strict=False):
         patch = Patch(evaluate(work, step, patch, need), need)
+    return evaluate(work, last, patch, wanted, out)
+
+
+def _cut_out(patch: Patch, wanted: tuple[Runs, ...]) -> Voxels:
+    """Return what `wanted` names of a patch, as a view where it lies in one piece."""
     boxes = [(place, _slices(patch, box)) for place, box in boxes_of(wanted)]
     if len(boxes) == 1:
         return patch.voxels[boxes[0][1]]

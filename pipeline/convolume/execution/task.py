@@ -158,16 +158,25 @@ def _cropped(job: BlockJob, patch: Patch, part: Region, whole: Region) -> Patch:
     if part == whole:
         return patch
     needs = block_needs(job, part)
-    work = Work(open_device(job.device), job.precision, np.dtype(job.working_dtype), job.image_shape)
-    return Patch(evaluate(work, Sequence(), patch, needs), needs)
+    return Patch(evaluate(work_of(job), Sequence(), patch, needs), needs)
+
+
+def work_of(job: BlockJob) -> Work:
+    """Return on what, and in which numbers, a block's operations are done in this process."""
+    return Work(open_device(job.device), job.precision, np.dtype(job.working_dtype), job.image_shape)
+
+
+def saturated_dtypes(job: BlockJob) -> list[np.dtype[Any] | None]:
+    """Return the dtype of each target whose values are saturated; None of those where none may need to be."""
+    return [np.dtype(target.dtype) if target.overflow == "saturate" else None for target in job.targets]
 
 
 def _filter_part(job: BlockJob, patch: Patch, region: Region) -> list[Array]:
-    device = open_device(job.device)
-    work = Work(device, job.precision, np.dtype(job.working_dtype), job.image_shape)
-    values = evaluate_each(work, (target.operation for target in job.targets), patch, _runs_of(region))
+    work = work_of(job)
+    operations = (target.operation for target in job.targets)
+    values = evaluate_each(work, operations, patch, _runs_of(region), saturated_dtypes(job))
     # Of a device with memory of its own the plan counts one block at a time. Processors do two at a time in less time.
-    with device.turn if job.device.kind != "cpu" else nullcontext():
+    with work.device.turn if job.device.kind != "cpu" else nullcontext():
         return [_cast(target, value) for target, value in zip(job.targets, values, strict=True)]
 
 

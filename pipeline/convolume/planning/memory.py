@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from convolume.planning.reading import Reading
     from convolume.regions import BlockGrid
 
-__all__ = ["BlockMemory", "WorkerMemory", "total_halo"]
+__all__ = ["BlockMemory", "TargetMemory", "WorkerMemory", "total_halo"]
 
 
 # Allocators keep gaps between what is in use, and runs begin threads and pools of their own: with these, none of the
@@ -28,6 +28,14 @@ __all__ = ["BlockMemory", "WorkerMemory", "total_halo"]
 _WITH_GAPS, _RUN_BYTES = 1.07, 128 * 2**20
 # A program, and what its compiler leaves: more than was measured in the drawn plans of the tests, with PoCL.
 _PROGRAM_BYTES = 16 * 2**20
+
+
+class TargetMemory(NamedTuple):
+    """What is done for an output, bytes of one of its voxels, and whether sums are rounded to its dtype at once."""
+
+    operation: Operation
+    itemsize: int
+    is_rounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +48,43 @@ class BlockMemory:
         What no patch can exceed.
     source_itemsize, working_itemsize : int
         Bytes of a voxel as it is read, and between two steps.
-    targets : tuple of (Operation, itemsize)
-        What is done for each output, and the bytes of one of its voxels.
+    targets : tuple of TargetMemory
+        Of each output.
     """
 
     image_shape: tuple[int, ...]
     source_itemsize: int
     working_itemsize: int
-    targets: tuple[tuple[Operation, int], ...]
+    targets: tuple[TargetMemory, ...]
 
     def host_bytes(self, block_shape: tuple[int, ...]) -> int:
         """Return the peak bytes of one block in a worker, from reading to writing; shared values are held all along."""
-        patch = max(self._patch_voxels(operation, block_shape) for operation, _ in self.targets)
+        patch = max(self._patch_voxels(target.operation, block_shape) for target in self.targets)
         voxels, finished, peak = prod(block_shape), 0, 0
-        for operation, itemsize in self.targets:
+        for operation, itemsize, is_rounded in self.targets:
             filtering = self._filter_bytes(operation, block_shape)
+            if is_rounded:
+                peak = max(peak, finished + filtering - voxels * (self.working_itemsize - itemsize))
+                finished += voxels * itemsize
+                continue
             casting = voxels * (self.working_itemsize + itemsize)
             peak = max(peak, finished + max(filtering, casting))
             # The result before the cast is let go when the next one is there.
             finished += voxels * itemsize
             peak = max(peak, finished + voxels * self.working_itemsize) if len(self.targets) > 1 else peak
         # Chunks are copied before they are encoded, and what is encoded is no larger.
-        writing = finished + 2 * voxels * max(itemsize for _, itemsize in self.targets)
-        shared = len(Stages.of(operation for operation, _ in self.targets).shared)
+        writing = finished + 2 * voxels * max(target.itemsize for target in self.targets)
+        shared = len(Stages.of(target.operation for target in self.targets).shared)
         return patch * (self.source_itemsize + shared * self.working_itemsize) + max(peak, writing)
 
     @property
     def program_bytes(self) -> int:
         """Bytes of the programs that are compiled for the operations, one for passes along the axes together."""
-        return _PROGRAM_BYTES * len({unit for operation, _ in self.targets for unit in _units(operation)})
+        return _PROGRAM_BYTES * len({unit for target in self.targets for unit in _units(target.operation)})
 
     def kernel_bytes(self, grid: BlockGrid) -> int:
         """Return the bytes of the kernels' Fourier transforms, which a process keeps for more blocks, up to a limit."""
-        steps = {step for operation, _ in self.targets for step in correlations(operation)}
+        steps = {step for target in self.targets for step in correlations(target.operation)}
         sizes = [self._transform_bytes(step, grid.block_shape) for step in steps]
         # The last blocks along an axis have others.
         shapes: int = 2 ** sum(n > b and n % b > 0 for n, b in zip(grid.shape, grid.block_shape, strict=True))
@@ -81,7 +93,7 @@ class BlockMemory:
     def hungriest(self, block_shape: tuple[int, ...]) -> tuple[int, int, int]:
         """Return which step of which target holds most while it is done, and how many bytes: (target, step, bytes)."""
         found = [(0, 0, 0)]
-        for target, (operation, _) in enumerate(self.targets):
+        for target, (operation, *_) in enumerate(self.targets):
             steps = operation.operations if isinstance(operation, Sequence) else (operation,)
             for number, step in enumerate(steps):
                 after = total_halo(Sequence(steps[number + 1 :]), len(block_shape)).outer(block_shape)
@@ -94,7 +106,7 @@ class BlockMemory:
         return max(
             self._patch_voxels(operation, block_shape) * self.source_itemsize
             + self._filter_bytes(operation, block_shape)
-            for operation, _ in self.targets
+            for operation, *_ in self.targets
         )
 
     def _patch_voxels(self, operation: Operation, block_shape: tuple[int, ...]) -> int:

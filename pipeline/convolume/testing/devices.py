@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from convolume.boundary import BoundaryMode
 from convolume.devices._selection import list_devices, open_device
-from convolume.numerics import Precision, truncate_like_scipy
+from convolume.numerics import Precision, cast_result, truncate_like_scipy
 from convolume.operations import Correlate
 from convolume.stencil import Stencil
 from convolume.testing.evaluation import assert_close, rounding_bound, transform_bound
@@ -308,6 +308,25 @@ class TestEveryDevice:
         expected = reference(padded, Stencil.correlate(np.ones((1, 4)))) / divisor
         for precision in (Precision.DOUBLE, Precision.SCIPY):
             np.testing.assert_array_equal(correlated(device, padded, stencil, precision, np.float64), expected)
+
+    @_SETTINGS
+    @given(data=st.data(), case=_cases(), precision=st.sampled_from([Precision.SINGLE, Precision.DOUBLE]))
+    def test_rounds_to_the_dtypes_that_it_names(
+        self, device: Device, data: st.DataObject, case: tuple[Stencil, tuple[int, ...], int], precision: Precision
+    ) -> None:
+        """To the bits of the cast on the host: halves, what does not fit, infinities and NaN."""
+        stencil, shape, seed = case
+        real = np.float32 if precision is Precision.SINGLE else np.float64
+        padded = (_reals(shape, seed) * data.draw(st.sampled_from([1, 100, 30_000]))).round(1).astype(real)
+        padded[np.random.default_rng(seed).random(shape) < _SHARE_AT_LIMITS] = data.draw(
+            st.sampled_from([0.5, -1.5, 127.5, 254.5, 65534.5, -32768.5, np.nan, np.inf, -np.inf])
+        )
+        with np.errstate(all="ignore"):
+            sums = correlated(device, padded, stencil, precision, real)
+            for dtype in filter(device.rounds, map(np.dtype, _SCIPY_DTYPES)):
+                _, out = data.draw(layouts(stencil.ndim)).empty(sums.shape, dtype)
+                device.correlate(padded, stencil, out, precision)
+                np.testing.assert_array_equal(out, cast_result(sums, dtype))
 
     @pytest.mark.parametrize("dtype", ["bool", "uint64"])
     def test_casts_to_the_dtypes_that_c_treats_apart(self, device: Device, dtype: str) -> None:

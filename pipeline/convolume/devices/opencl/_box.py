@@ -241,7 +241,9 @@ def _staged(voxels: Array, stages: list[Roles], out: Array, terms: _Terms) -> li
     if not rest:
         return _tiles(voxels, first, out, terms)
     (b, x), walks = first, []
-    later = replace(terms, numbers=replace(terms.numbers, source=terms.numbers.target))
+    handed_on = terms.numbers.between
+    later = replace(terms, numbers=replace(terms.numbers, source=handed_on))
+    terms = replace(terms, numbers=replace(terms.numbers, target=handed_on, rounded=False))
     for part in _slabs(b, voxels, out, terms) if b else [slice(None)]:
         shape = list(voxels.shape)
         for box in (b, x):

@@ -54,6 +54,8 @@ CALLS_COUNTED_ON = 8
 WALKED_VOXELS = 2**23
 # Extents from which programs do not change with the image: no fewer rows, and vectors to fill them.
 MANY_ROWS, WIDE = 8, 256
+# What sums are rounded to where they are summed.
+ROUNDED = frozenset({"int8", "int16", "uint8", "uint16"})
 # A walk saves passes through memory: each takes as long as about so many multiply-adds a voxel.
 SUMS_SAVED_A_PASS = 20
 
@@ -107,6 +109,10 @@ class OpenCLDevice(Device):
         for part in along_rows(source, stencil, target, axis):
             self._correlate_parts(*part, numbers)
         _memory.deliver(target, out, by_lines=stencil.by_lines)
+
+    def rounds(self, dtype: np.dtype[Any]) -> bool:
+        """Say whether programs round to a dtype; see `convolume.devices.Device.rounds`."""
+        return self.info.kind == "cpu" and dtype.isnative and dtype.name in ROUNDED
 
     def hold(self, voxels: Array, dtype: np.dtype[Any]) -> Voxels:
         """Upload voxels to a GPU for a chain in floating point; see `convolume.devices.Device.hold`."""
@@ -184,7 +190,7 @@ class OpenCLDevice(Device):
         if max(state.memory.needed_bytes(array) for array in (source, target)) > state.max_allocation_bytes:
             return False
         # What passes between two steps is read by the next as if it were an image.
-        is_alike = numbers.target == out.dtype.name and working_dtype(out.dtype, precision).name == numbers.sum
+        is_alike = numbers.target == out.dtype.name and working_dtype(numbers.between, precision).name == numbers.sum
         launches: list[Launch] = []
         if is_alike:
             launches = self._walks(state, passes, source, target, numbers)
@@ -309,7 +315,8 @@ class OpenCLDevice(Device):
                 "take another device (`device: numpy` always works), or float32 voxels with precision 'single'"
             )
             raise DeviceError(message)
-        return Numbers(read, sums, written, exact=precision is Precision.SCIPY)
+        is_exact = precision is Precision.SCIPY
+        return Numbers(read, sums, written, is_exact, rounded=not is_exact and np.dtype(written).kind in "iu")
 
     def _correlate_parts(self, source: Array, stencil: Stencil, target: Array, numbers: Numbers) -> None:
         state = self._opened()

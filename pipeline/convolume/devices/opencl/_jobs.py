@@ -49,12 +49,28 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """NumPy names of the dtypes that are read, summed in and written; `exact` forbids contraction."""
+    """NumPy names of the dtypes that are read, summed in and written.
+
+    Parameters
+    ----------
+    source, sum, target : str
+        The dtypes.
+    exact : bool
+        Multiplications and additions stay apart.
+    rounded : bool
+        Whole numbers are written as `convolume.numerics.cast_result` saturates; else sums are cut off.
+    """
 
     source: str
     sum: str
     target: str
     exact: bool
+    rounded: bool = False
+
+    @property
+    def between(self) -> str:
+        """The dtype in which one pass hands voxels to the next: that of the target, but what is rounded is so once."""
+        return self.sum if self.rounded else self.target
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +100,25 @@ class Job:
         return OPENCL_TYPES[self.numbers.target]
 
     @property
+    def between_type(self) -> str:
+        """OpenCL's name of the dtype between two passes."""
+        return OPENCL_TYPES[self.numbers.between]
+
+    @property
     def target_is_integer(self) -> bool:
-        """Say whether sums are cut off to whole numbers."""
+        """Say whether sums become whole numbers."""
         return np.dtype(self.numbers.target).kind in "iu"
+
+    @property
+    def is_rounded(self) -> bool:
+        """Say whether they become the nearest that there is; else they are cut off."""
+        return self.numbers.rounded
+
+    @property
+    def target_limits(self) -> tuple[int, int]:
+        """The smallest and the largest whole number that can be written."""
+        limits = np.iinfo(self.numbers.target)
+        return int(limits.min), int(limits.max)
 
     @property
     def exact(self) -> bool:

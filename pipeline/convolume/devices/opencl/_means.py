@@ -35,7 +35,9 @@ def mean_numbers(passes: Sequence[Pass], numbers: Numbers) -> Numbers | None:
         Of the call; what is written must hold whatever is read.
     """
     read, written = np.dtype(numbers.source), np.dtype(numbers.target)
-    if read.kind not in "iu" or not np.can_cast(read, written, "safe") or not all(map(_is_mean, passes)):
+    if numbers.rounded or read.kind not in "iu" or not np.can_cast(read, written, "safe"):
+        return None
+    if not all(map(_is_mean, passes)):
         return None
     largest = max(abs(float(np.iinfo(read).min)), float(np.iinfo(read).max)) + 1
     if not all(_holds_constant(step, read) for step in passes):

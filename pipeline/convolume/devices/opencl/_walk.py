@@ -164,10 +164,10 @@ class Walk:
         if (len(outer), x is None) not in WALKS or any(step.axis == last for step in outer) or width == 1:
             return None
         a, b = outer if len(outer) > 1 else (None, outer[0])
-        target = np.dtype(numbers.target)
-        if any(is_lost(step.places, step.cval, target, numbers) for step in (b, x) if step):
+        between = np.dtype(numbers.between)
+        if any(is_lost(step.places, step.cval, between, numbers) for step in (b, x) if step):
             return None
-        if a is None and not np.can_cast(np.dtype(numbers.source), target, "safe"):
+        if a is None and not np.can_cast(np.dtype(numbers.source), between, "safe"):
             return None
         row = Row.of(x.places) if x else Row.of_nothing(voxels.shape[-1])
         if row is None or min(row.width, out.shape[-1]) < width:
@@ -184,7 +184,7 @@ class Walk:
     def local_bytes(self) -> int:
         """Local memory that a work item needs: the ring, and the lines behind it."""
         voxels = self.slots * self.job.rows * pitch_of(self.row.width) + self.job.steps * self._line_pitch
-        return voxels * self.out.itemsize
+        return voxels * np.dtype(self.job.numbers.between).itemsize
 
     @property
     def _line_pitch(self) -> int:

@@ -22,8 +22,7 @@ PUT({{ ring }}{{ length }} + {{ j }} * row_pitch + next, {{ name }}_{{ steps - k
 {% endmacro %}
 // A sum of a line, and the one behind it.
 #define PAIR(length) GET(line##length + x) + GET(line##length + x + length)
-// What a pass hands on has the dtype of the target.
-#define HANDED_ON(sums) convert_{{ sum_vector }}(TO_TARGETS(sums))
+#define HANDED_ON(sums) convert_{{ sum_vector }}(TO_BETWEENS(sums))
 
 __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,

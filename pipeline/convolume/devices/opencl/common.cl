@@ -47,7 +47,21 @@ typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_tar
 {% else %}
 #define PREFETCH(place, level)
 {% endif %}
-{% if job.target_is_integer and job.sum_type == "float" %}
+{% if job.is_rounded %}
+{% macro nearest(name, type) %}
+inline {{ type }} {{ name }}({{ type }} sums) {
+    const {{ type }} low = {{ job.target_limits[0] }}, high = {{ job.target_limits[1] }}, nearest = rint(sums);
+    return nearest != nearest ? 0 : nearest < low ? low : nearest > high ? high : nearest;
+}
+{% endmacro %}
+// The nearest, the even one of two, within the limits; 0 for NaN, which PoCL's own saturated conversions give -128.
+{{ nearest("nearest_one", "sum_t") }}
+#define TO_TARGET(sum) ((target_t)(int)nearest_one(sum))
+{% if job.vector_width > 1 %}
+{{ nearest("nearest_ones", "sums_t") }}
+#define TO_TARGETS(sums) convert_{{ target_vector }}(convert_{{ vector_of("int", job.vector_width) }}(nearest_ones(sums)))
+{% endif %}
+{% elif job.target_is_integer and job.sum_type == "float" %}
 // Such sums are known to fit.
 #define TO_TARGET(sum) ((target_t)(int)(sum))
 #define TO_TARGETS(sums) convert_{{ target_vector }}(convert_{{ vector_of("int", job.vector_width) }}(sums))
@@ -78,6 +92,15 @@ inline {{ long_vector }} all_in_register({{ long_vector }} sums) {
 {% else %}
 #define TO_TARGET(sum) ((target_t)(sum))
 #define TO_TARGETS(sums) convert_{{ target_vector }}(sums)
+{% endif %}
+// Between two passes voxels have the dtype of the target, as if each pass had an array of its own, until they are rounded.
+typedef {{ job.between_type }} between_t;
+{% if job.is_rounded %}
+#define TO_BETWEEN(sum) (sum)
+#define TO_BETWEENS(sums) (sums)
+{% else %}
+#define TO_BETWEEN(sum) TO_TARGET(sum)
+#define TO_BETWEENS(sums) TO_TARGETS(sums)
 {% endif %}
 
 // A place, shifted back where what begins there would be beyond the end. PoCL calls min as a function, for which all

@@ -5,13 +5,13 @@
 {% set width, span = job.vector_width, job.span %}
 {% set sum_vector = job.sum_type ~ width %}
 
-// Between two passes voxels have the dtype of the target, as if each pass had an array of its own.
 {% if job.loose_pointers %}
-#define LOAD_LOCAL(place) convert_{{ sum_vector }}(*(__local const loose_target_t *)(place))
-#define STORE_LOCAL(place, sums) *(__local loose_target_t *)(place) = TO_TARGETS(sums)
+typedef {{ job.between_type }}{{ width }} __attribute__((aligned(sizeof(between_t)))) loose_between_t;
+#define LOAD_LOCAL(place) convert_{{ sum_vector }}(*(__local const loose_between_t *)(place))
+#define STORE_LOCAL(place, sums) *(__local loose_between_t *)(place) = TO_BETWEENS(sums)
 {% else %}
 #define LOAD_LOCAL(place) convert_{{ sum_vector }}(vload{{ width }}(0, place))
-#define STORE_LOCAL(place, sums) vstore{{ width }}(TO_TARGETS(sums), 0, place)
+#define STORE_LOCAL(place, sums) vstore{{ width }}(TO_BETWEENS(sums), 0, place)
 {% endif %}
 // Vectors of line i of those that neighbouring outputs need: from the source, from the ring.
 #define FROM_A(i, v) rows[i] < 0 ? (sums_t)(outside_a) : LOAD(from + rows[i] + v * {{ width }})
@@ -81,7 +81,7 @@ for (int i = {{ count - 1 }}; i < extent_{{ name }}; i++)
 {% endmacro %}
 {% macro weigh_along_x(i) %}
 {
-    __local const target_t *part = lines + x + {{ i }};
+    __local const between_t *part = lines + x + {{ i }};
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
     sum{{ o }}_{{ v }} += LOAD_LOCAL(part + {{ o }} * line_pitch + {{ v * width }}) * weights_x[{{ i }}];
@@ -95,7 +95,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                         __global const long *axes, int axis_count, int extent_a, int extent_b, int extent_x,
                         int height, int depth, int width_read, int width, int lead, int lead_out, int ends_before, int ends_after,
                         int slots, int row_pitch, int line_pitch, long pitch_b, long target_a, long target_b,
-                        sum_t outside_a, sum_t outside_b, sum_t outside_x, __local target_t *ring, __local int *held) {
+                        sum_t outside_a, sum_t outside_b, sum_t outside_x, __local between_t *ring, __local int *held) {
     long source_start = 0, target_start = 0;
     find_row(get_global_id(2), axis_count, axes, &source_start, &target_start);
     // Last rows, steps and vectors are shifted back over their neighbours: the same voxels again, to the same bits.
@@ -106,16 +106,16 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     __global const long *places_b = places + height + extent_a - 1;
     __global const long *ends = places_b + depth + extent_b - 1;
     const int slot_size = {{ job.rows }} * row_pitch;
-    __local target_t *lines = ring + slots * slot_size;
+    __local between_t *lines = ring + slots * slot_size;
     int filled = start;
 
     for (int begin = start; begin < stop; begin += {{ job.steps }}) {
         const int b = min(begin, stop - {{ job.steps }});
         for (; filled < b + {{ job.steps - 1 }} + extent_b; filled++) {
-            __local target_t *slot = ring + (filled - start) % slots * slot_size;
+            __local between_t *slot = ring + (filled - start) % slots * slot_size;
             if (places_b[filled] < 0) {
                 for (int i = 0; i < slot_size; i++)
-                    slot[i] = TO_TARGET(outside_b);
+                    slot[i] = TO_BETWEEN(outside_b);
                 continue;
             }
             for (int r = 0; r < {{ job.rows }}; r += {{ job.rows_at_once }}) {
@@ -141,7 +141,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             __global target_t *to = target + target_start + (a + r) * target_a + b * target_b;
             for (int next = {{ "0" if job.x else "lead_out" }}; next < width_read; next += {{ span }}) {
                 const int x = WITHIN(next, width_read - {{ span }});
-                __local const target_t *column = ring + r * row_pitch + x;
+                __local const between_t *column = ring + r * row_pitch + x;
 {{ weigh("b", job.b, job.steps) | indent(16, true) }}
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
@@ -155,15 +155,15 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             }
 {% if job.x %}
             for (int o = 0; o < {{ job.steps }}; o++) {
-                __local target_t *line = lines + o * line_pitch;
-                __local const target_t *inside = line + ends_before;
+                __local between_t *line = lines + o * line_pitch;
+                __local const between_t *inside = line + ends_before;
                 for (int i = 0; i < ends_before + ends_after; i++)
-                    line[i < ends_before ? i : i + width_read] = ends[i] < 0 ? TO_TARGET(outside_x) : inside[ends[i]];
+                    line[i < ends_before ? i : i + width_read] = ends[i] < 0 ? TO_BETWEEN(outside_x) : inside[ends[i]];
             }
             for (int next = lead_out; next < width; next += {{ span }}) {
                 const int x = WITHIN(next, width - {{ span }});
 {% if job.x.by_halves %}
-                __local const target_t *part = lines + x;
+                __local const between_t *part = lines + x;
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
                 const sums_t sum{{ o }}_{{ v }} = (0{% for tree in job.x.trees("ON_LINE(" ~ o ~ ", " ~ v ~ ", %d)") %} + {{ tree }}{% endfor %}) * weights_x[0];
