@@ -24,11 +24,14 @@ __all__ = [
     "outer_axes",
     "pitches",
     "vector_width",
+    "within_line",
 ]
 
 Array = npt.NDArray[Any]
 
 GENERIC_VECTORS = 4
+# Of rows from this length on, the lines at both ends do not count.
+_LONG_ROW_BYTES = 2**13
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,33 @@ def lead_of(rows: Array, span: int) -> int:
     if place % rows.itemsize or any(stride % line_bytes for stride in strides):
         return 0
     return -(place // rows.itemsize)
+
+
+def within_line(rows: Array, line_bytes: int) -> np.uint64:
+    """Return the bits of a span's address that are 0 where it is stored past the cache; all bits, where none is.
+
+    A line that is stored past the cache in one part and through it in another goes to memory and back in between, which
+    takes longer than to read it first: of short rows that share lines none is stored so.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        What is written.
+    line_bytes : int
+        What spans that are stored past the cache begin at multiples of; 0 if none are.
+
+    Examples
+    --------
+    >>> memory = np.zeros(16384 + 64, np.uint8)
+    >>> rows = memory[-memory.ctypes.data % 64 :][:16384].view(np.float32).reshape(16, 256)
+    >>> [int(within_line(part, 64)) == 63 for part in (rows, rows[:, :250], rows[:, 3:], rows.reshape(-1)[3:])]
+    [True, False, False, True]
+    """
+    steps = [stride for stride, extent in zip(rows.strides[:-1], rows.shape, strict=False) if extent > 1]
+    row_bytes = rows.shape[-1] * rows.itemsize
+    is_whole = line_bytes and not any(part % line_bytes for part in (rows.ctypes.data, row_bytes, *steps))
+    is_streamed = is_whole or (line_bytes and row_bytes >= _LONG_ROW_BYTES)
+    return np.uint64(line_bytes - 1 if is_streamed else 2**64 - 1)
 
 
 def is_lost(places: npt.NDArray[np.intp], cval: float, dtype: np.dtype[Any], numbers: Numbers) -> bool:

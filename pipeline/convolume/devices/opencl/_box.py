@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyopencl as cl
 
 from convolume.arrays import CACHE_LINE_BYTES
-from convolume.devices.opencl._arrangement import Arguments, is_lost, outer_axes, pitches, vector_width
+from convolume.devices.opencl._arrangement import Arguments, is_lost, outer_axes, pitches, vector_width, within_line
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 from convolume.devices.opencl._lines import Line, Row, columns_of, halves_of, offsets_of, parts_of, pitch_of, read_by
 from convolume.devices.opencl._means import mean_numbers, raised_inverse
@@ -164,6 +164,7 @@ class BoxWalk:
                 (
                     *map(np.int32, integers),
                     np.int64(to_pitch[axis]),
+                    within_line(target, self.job.streamed_bytes),
                     *map(np.dtype(self.job.numbers.sum).type, constants),
                     cl.LocalMemory(self.local_bytes),
                 ),

@@ -13,7 +13,7 @@ import pyopencl as cl
 
 from convolume.arrays import CACHE_LINE_BYTES
 from convolume.boundary import OUTSIDE, longest_run
-from convolume.devices.opencl._arrangement import Arguments, lead_of, pitches
+from convolume.devices.opencl._arrangement import Arguments, lead_of, pitches, within_line
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 from convolume.devices.opencl._lines import LINE_VOXELS, pitch_of
 
@@ -243,6 +243,7 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, lim
                 *map(np.int32, (steps, groups_an_item, height, job.pitch(tile_outputs))),
                 sums(step.cval),
                 np.int64(to_pitch[lines.axis]),
+                within_line(target, job.streamed_bytes),
                 cl.LocalMemory(job.ring_bytes(tile_outputs)),
             ),
             (lanes, parts, len(tiles)),

@@ -16,6 +16,7 @@ from convolume.devices.opencl._arrangement import (
     outer_axes,
     pitches,
     vector_width,
+    within_line,
 )
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 from convolume.devices.opencl._lines import (
@@ -224,6 +225,7 @@ class Walk:
                 (
                     *map(np.int32, integers),
                     *map(np.int64, longs),
+                    within_line(target, self.job.streamed_bytes),
                     *map(sums, constants),
                     cl.LocalMemory(self.local_bytes),
                     cl.LocalMemory(4 * self.slots),

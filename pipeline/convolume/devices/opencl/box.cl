@@ -28,7 +28,7 @@ __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const long *restrict places, __global const long *restrict axes,
                         int axis_count, int depth, int width_read, int width, int tile, int ends_before, int ends_after,
-                        int row_pitch, int line_pitch, long target_b, sum_t outside_b, sum_t outside_x,
+                        int row_pitch, int line_pitch, long target_b, ulong within_line, sum_t outside_b, sum_t outside_x,
                         sum_t scale_b, sum_t scale_x, __local sum_t *ring) {
     long source_start = 0, target_start = 0;
     find_row(get_global_id(2), axis_count, axes, &source_start, &target_start);

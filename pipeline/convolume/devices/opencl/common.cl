@@ -31,10 +31,11 @@ typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_tar
 #define STORE(place, sums) vstore{{ job.vector_width }}(TO_TARGETS(sums), 0, place)
 {% endif %}
 {% if job.streamed_bytes %}
-// Past the cache, where a span begins with a line of it: an ordinary store would read the line first.
+// Past the cache, where a span begins with a line of it: an ordinary store would read the line first. `within_line` are the
+// bits of an address that tell; all of them, where rows share lines.
 #define STORE_LAST(span, i, sums)                                                                       \
     do {                                                                                                \
-        if ((ulong)(span) % {{ job.streamed_bytes }} == 0)                                                                     \
+        if (((ulong)(span) & within_line) == 0)                                                             \
             __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)((span) + (i)));             \
         else                                                                                            \
             STORE((span) + (i), sums);                                                                  \

@@ -37,7 +37,7 @@ __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const sum_t *restrict weights, __global const long *restrict places,
                         __global const tile_t *restrict tiles, int steps, int groups_an_item, int height,
-                        int pitch, sum_t outside, long target_pitch, __local sum_t *room) {
+                        int pitch, sum_t outside, long target_pitch, ulong within_line, __local sum_t *room) {
     const int first_row = get_global_id(0) * groups_an_item * {{ job.rows }};
     const int first_step = (long)steps * get_global_id(1) / get_global_size(1);
     const int last_step = (long)steps * (get_global_id(1) + 1) / get_global_size(1);

@@ -94,7 +94,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                         __global const sum_t *restrict weights, __global const long *restrict places,
                         __global const long *axes, int axis_count, int extent_a, int extent_b, int extent_x,
                         int height, int depth, int width_read, int width, int lead, int lead_out, int ends_before, int ends_after,
-                        int slots, int row_pitch, int line_pitch, long pitch_b, long target_a, long target_b,
+                        int slots, int row_pitch, int line_pitch, long pitch_b, long target_a, long target_b, ulong within_line,
                         sum_t outside_a, sum_t outside_b, sum_t outside_x, __local between_t *ring, __local int *held) {
     long source_start = 0, target_start = 0;
     find_row(get_global_id(2), axis_count, axes, &source_start, &target_start);
