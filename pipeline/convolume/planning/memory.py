@@ -25,7 +25,7 @@ __all__ = ["BlockMemory", "TargetMemory", "WorkerMemory", "total_halo"]
 
 # Allocators keep gaps between what is in use, and runs begin threads and pools of their own: with these, none of the
 # drawn plans of docs/reliability.md was beyond its promise.
-_WITH_GAPS, _RUN_BYTES = 1.07, 128 * 2**20
+_WITH_GAPS, _RUN_BYTES = 1.07, 96 * 2**20
 # A program, and what its compiler leaves: more than was measured in the drawn plans of the tests, with PoCL.
 _PROGRAM_BYTES = 16 * 2**20
 
