@@ -268,16 +268,6 @@ def test_numbers_survive_the_way(cluster: Cluster) -> None:
     assert result.tobytes() == array.tobytes()
 
 
-@pytest.fixture
-def interrupted() -> Iterator[None]:
-    """Let SIGTERM count as Ctrl-C, as the command line does; shells start what runs behind them with SIGINT ignored."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
-
-
 @pytest.mark.usefixtures("interrupted")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_interrupt_waits(number: signal.Signals) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +157,27 @@ def test_a_failure_stops_no_other(kind: ModuleType) -> None:
     assert (failed.task.index, str(failed.error)) == ((7,), "UnpicklableError: no 7")
     assert isinstance(failed.error, RunError)
     assert sorted(outcome.result for outcome in told if outcome.error is None) == [n for n in range(30) if n != 7]
+
+
+@pytest.mark.usefixtures("interrupted")
+@pytest.mark.parametrize("moment", ["submit", "wait_any", "result"])
+def test_an_interrupt_comes_between_the_calls_of_a_cluster(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """Within one it would leave a future's lock taken, which the run then waits for in vain, or release it twice."""
+    whole: list[str] = []
+    with in_process.open_cluster(ONE_WORKER) as cluster:
+        owner: Any = Future if moment == "result" else cluster
+        usual = getattr(owner, moment)
+
+        def interrupted(*arguments: Any, **options: Any) -> Any:
+            signal.raise_signal(signal.SIGINT)
+            result = usual(*arguments, **options)
+            whole.append(moment)
+            return result
+
+        monkeypatch.setattr(owner, moment, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(cluster.map_outcomes(empty_blocks(1000)))
+    assert whole == [moment]
 
 
 def die_on(folder: str, bad: int, number: int) -> int:

@@ -125,8 +125,8 @@ class Cluster(ABC):
         """
 
     @abstractmethod
-    def wait_any(self, futures: set[Any]) -> set[Any]:
-        """Wait until at least one of the futures is done; return those that are."""
+    def wait_any(self, futures: set[Any], seconds: float) -> set[Any]:
+        """Wait so long for the first of the futures; return those that are done, if any are."""
 
     @abstractmethod
     def compute_each(self, collections: list[Any]) -> Iterator[Any]:

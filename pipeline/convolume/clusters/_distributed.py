@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -53,6 +54,7 @@ class DistributedCluster(Cluster):
         # Eight hexadecimal digits at the end of a name are left out by the dashboard.
         self._token = uuid4().hex[:8]
         self._retired: set[str] = set()
+        self._patience = _Patience()
 
     @property
     def worker_addresses(self) -> tuple[str, ...]:
@@ -83,10 +85,16 @@ class DistributedCluster(Cluster):
         """Return those that tasks may go to; None for all, those that will come included."""
         return None
 
-    def wait_any(self, futures: set[Any]) -> set[Any]:
-        """Return the futures that are done, at least one."""
+    def wait_any(self, futures: set[Any], seconds: float) -> set[Any]:
+        """Return the futures that are done.
+
+        Raises
+        ------
+        RunError
+            There are no workers, and there were none for half a minute; or the scheduler is gone.
+        """
         by_key = {future.inner.key: future for future in futures}
-        return {by_key[inner.key] for inner in self._first_done([future.inner for future in futures])}
+        return {by_key[inner.key] for inner in self._first_done([future.inner for future in futures], seconds)}
 
     def retire_worker(self, address: str) -> bool:
         """Stop a worker, if there are others; it may have been stopped already."""
@@ -102,32 +110,46 @@ class DistributedCluster(Cluster):
         try:
             pending = set(futures)
             while pending:
-                done = self._first_done(list(pending))
+                done = self._first_done(list(pending), _PATIENCE_S)
                 pending -= done
                 for future in done:
                     yield future.result()
         finally:
             self.client.cancel(futures)
 
-    def _first_done(self, futures: list[Any]) -> set[Any]:
-        """Wait for the first futures, as long as there are workers that could do them."""
-        without_workers = 0
-        while without_workers < _PATIENCE:
-            try:
-                done: set[Any] = wait(futures, timeout=_PATIENCE_S, return_when="FIRST_COMPLETED").done
-            except _LOST as error:
-                raise RunError(_LOST_MESSAGE) from error
-            except TimeoutError:
-                without_workers = 0 if workers_of(self.client) else without_workers + 1
-            else:
-                return done
-        message = (
-            "all workers are gone, and none came back: see their logs, and give them more memory or smaller blocks"
-        )
-        raise RunError(message)
+    def _first_done(self, futures: list[Any], seconds: float) -> set[Any]:
+        try:
+            done: set[Any] = wait(futures, timeout=seconds, return_when="FIRST_COMPLETED").done
+        except _LOST as error:
+            raise RunError(_LOST_MESSAGE) from error
+        except TimeoutError:
+            self._patience.look_for_workers(self.client)
+            return set()
+        self._patience = _Patience()
+        return done
 
     def close(self) -> None:
         """Leave the caller's cluster as it is."""
+
+
+class _Patience:
+    """How often in a row nobody was there who could do what is waited for."""
+
+    def __init__(self) -> None:
+        self._without_workers = 0
+        self._next_look = monotonic() + _PATIENCE_S
+
+    def look_for_workers(self, client: Client) -> None:
+        """Look once in a while whether there are workers; give up where there are none again and again."""
+        if monotonic() < self._next_look:
+            return
+        self._without_workers = 0 if workers_of(client) else self._without_workers + 1
+        self._next_look = monotonic() + _PATIENCE_S
+        if self._without_workers >= _PATIENCE:
+            message = (
+                "all workers are gone, and none came back: see their logs, and give them more memory or smaller blocks"
+            )
+            raise RunError(message)
 
 
 def workers_of(client: Client) -> dict[str, Any]:

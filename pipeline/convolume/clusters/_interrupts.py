@@ -1,4 +1,4 @@
-"""Interrupts while worker processes start or stop: half a cluster cannot be stopped in good order."""
+"""Interrupts at moments when nothing is half done: a cluster that starts or stops, a lock that is being taken."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["interrupts_wait"]
+__all__ = ["interrupts_pass_by_processes", "interrupts_wait"]
 
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM wait until the block is left; the second one does not wait.
-
-    Processes that are started inside begin with SIGINT blocked, where the system can: a terminal sends it to them
-    too, and the client alone answers it.
-    """
+    """Let the first SIGINT or SIGTERM wait until the block is left; the second one does not wait."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -38,8 +34,7 @@ def interrupts_wait() -> Iterator[None]:
     for number in handlers:
         signal.signal(number, remember)
     try:
-        with _blocked(signal.SIGINT):
-            yield
+        yield
     finally:
         restore()
     if came:
@@ -47,8 +42,11 @@ def interrupts_wait() -> Iterator[None]:
 
 
 @contextmanager
-def _blocked(number: signal.Signals) -> Iterator[None]:
-    """Block a signal in this thread, and so in the threads and processes that it starts."""
+def interrupts_pass_by_processes() -> Iterator[None]:
+    """Let processes that are started in the block begin with SIGINT blocked, where the system can.
+
+    A terminal sends it to them too, and the client alone answers it.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -56,7 +54,7 @@ def _blocked(number: signal.Signals) -> Iterator[None]:
 
     # Its start unblocks SIGINT, and the first process would start it.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:

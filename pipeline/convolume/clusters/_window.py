@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
 
+from convolume.clusters._interrupts import interrupts_wait
 from convolume.errors import DeviceLostError, RunError, WorkerDiedError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ Call = tuple["Callable[..., Any]", tuple[Any, ...]]
 
 # A future costs about 4 ms: one that takes this long hides it, and progress still moves several times a second.
 _RUN_S = 0.25
+# An interrupt comes between two looks: while a future's lock is taken it would leave it locked, or break it.
+_LOOK_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +135,15 @@ class _InFlight:
             future = _submit(self._cluster, run, worker=self._lanes.worker(lane))
             self._runs[future], self._lane_of[future] = run, lane
 
-    def landed(self) -> list[tuple[Any, tuple[Task, ...]]]:
-        """Wait for the first futures, and return them with their tasks."""
-        done = self._cluster.wait_any(set(self._runs))
+    def landed(self) -> list[tuple[tuple[Task, ...], _Done | WorkerDiedError]]:
+        """Wait for the first futures, submit others in their place, and return their tasks and what came of them."""
+        done = _first_done(self._cluster, set(self._runs))
         for future in done:
             if (lane := self._lane_of.pop(future, None)) is not None:
                 self._lanes.finished(lane)
-        return [(future, self._runs.pop(future)) for future in done]
+        landed = [(self._runs.pop(future), future) for future in done]
+        self.fill()
+        return [(run, _result_of(future)) for run, future in landed]
 
     def cancel(self) -> None:
         """Let go of all."""
@@ -152,12 +157,8 @@ def _through_window(cluster: Cluster, lanes: _Lanes, length: _RunLength, suspect
     try:
         in_flight.fill()
         while in_flight:
-            finished = in_flight.landed()
-            in_flight.fill()
-            for future, run in finished:
-                try:
-                    done: _Done = future.result()
-                except WorkerDiedError:
+            for run, done in in_flight.landed():
+                if isinstance(done, WorkerDiedError):
                     suspects += run
                     lanes.look_again()
                     continue
@@ -177,14 +178,35 @@ def _through_window(cluster: Cluster, lanes: _Lanes, length: _RunLength, suspect
 def _alone(cluster: Cluster, task: Task) -> Iterator[Outcome]:
     future = _submit(cluster, (task,), is_again=True)
     try:
-        cluster.wait_any({future})
-        yield from _outcomes_of((task,), future.result())
-    except WorkerDiedError as error:
-        yield Outcome(task, error=error)
+        _first_done(cluster, {future})
+        done = _result_of(future)
+        if isinstance(done, WorkerDiedError):
+            yield Outcome(task, error=done)
+        else:
+            yield from _outcomes_of((task,), done)
     finally:
         future.cancel()
 
 
+def _first_done(cluster: Cluster, futures: set[Any]) -> set[Any]:
+    """Wait for the first futures."""
+    done: set[Any] = set()
+    while not done:
+        with interrupts_wait():
+            done = cluster.wait_any(futures, _LOOK_EVERY_S)
+    return done
+
+
+@interrupts_wait()
+def _result_of(future: Any) -> _Done | WorkerDiedError:
+    try:
+        done: _Done = future.result()
+    except WorkerDiedError as error:
+        return error
+    return done
+
+
+@interrupts_wait()
 def _submit(cluster: Cluster, run: tuple[Task, ...], *, is_again: bool = False, worker: str = "") -> Any:
     calls = tuple((task.function, task.arguments) for task in run)
     return cluster.submit(replace(run[0], function=_do_in_a_row, arguments=(calls,)), is_again=is_again, worker=worker)

@@ -44,9 +44,9 @@ class InProcessCluster(Cluster):
         del is_again, worker
         return self._pool.submit(task.function, *task.arguments)
 
-    def wait_any(self, futures: set[Any]) -> set[Any]:
-        """Return the futures that are done, at least one."""
-        return wait(futures, return_when=FIRST_COMPLETED).done
+    def wait_any(self, futures: set[Any], seconds: float) -> set[Any]:
+        """Return the futures that are done."""
+        return wait(futures, seconds, return_when=FIRST_COMPLETED).done
 
     def compute_each(self, collections: list[Any]) -> Iterator[Any]:
         """Compute dask collections in the same threads; results come when all are there."""

@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 from convolume.addresses import LOOPBACK
 from convolume.clusters import machine_memory_bytes
 from convolume.clusters._distributed import DistributedCluster
-from convolume.clusters._interrupts import interrupts_wait
+from convolume.clusters._interrupts import interrupts_pass_by_processes, interrupts_wait
 from convolume.clusters._security import security_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,12 @@ class LocalProcesses(DistributedCluster):
             **_SETTLED,
         }
         with ExitStack() as started:
-            with interrupts_wait(), dask.config.set(settled), warnings.catch_warnings():
+            with (
+                interrupts_wait(),
+                interrupts_pass_by_processes(),
+                dask.config.set(settled),
+                warnings.catch_warnings(),
+            ):
                 # Another cluster may take the port between the question and the answer: distributed takes the next.
                 warnings.filterwarnings("ignore", message=r"\s*Port \d+ is already in use")
                 cluster = LocalCluster(
