@@ -35,11 +35,15 @@ LEAST_VECTOR = 2
 # Multiply-adds that stand in a program; compiling takes a millisecond or two for each.
 MAX_UNROLLED_SUMS = 2400
 # Work items for each processor, so that none waits for the others.
-ITEMS_A_UNIT = 8
+ITEMS_A_UNIT = 16
 # With more, a program waits for sums; with fewer for memory, and fetches more at a time into the second level.
 MOST_TAPS_BOUND_BY_MEMORY = 16
 # Of a ring, which stays in the second-level cache of a core.
 RING_BYTES = 256 * 1024
+# Rows that are read together, from one piece of memory: fewer read more of them twice, more leave the first level.
+SLAB_ROWS = 16
+# For each line of a plane of the stencil: a walk begins with planes that the one before it has read, too.
+LEAST_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +150,19 @@ class StripJob(Job):
         """Return the distance of lines in the ring that so many neighbouring outputs read, in voxels."""
         return pitch_of(self.lead + outputs + self.span + self.line_weights - 1)
 
-    def ring_bytes(self, outputs: int) -> int:
-        """Return what a work item needs of local memory for so many neighbouring outputs."""
-        return self.lines * self.planes * self.pitch(outputs) * np.dtype(self.numbers.sum).itemsize
+    def ring_bytes(self, outputs: int, rows: int) -> int:
+        """Return what a work item needs of local memory for a slab of so many rows of so many outputs."""
+        planes = self.planes - self.rows + rows
+        return self.lines * planes * self.pitch(outputs) * np.dtype(self.numbers.sum).itemsize
+
+    def slab_rows(self, outputs: int, most_rows: int, most_bytes: int) -> int:
+        """Return how many rows of so many outputs a work item holds at a time."""
+        rows = self.rows
+        # Where a plane has one line, no step meets rows again.
+        most_rows = min(SLAB_ROWS, most_rows) if self.lines > 1 else rows
+        while rows + self.rows <= most_rows and self.ring_bytes(outputs, rows + self.rows) <= most_bytes:
+            rows += self.rows
+        return rows
 
     @property
     def unrolled_sums(self) -> int:
@@ -196,7 +210,8 @@ def strip_job(
         fitted = smaller.fitted(shape[lines.axis], shape[-1])
         common = (numbers, traits.on_cpu, traits.loose_pointers, fitted.vector_width, fitted.vectors)
         job = StripJob(*common, fitted.rows, lines.pattern)
-        if job.unrolled_sums <= MAX_UNROLLED_SUMS and job.ring_bytes(job.span) <= min(RING_BYTES, local_bytes):
+        fits = job.ring_bytes(job.span, job.rows) <= min(RING_BYTES, local_bytes)
+        if fits and job.unrolled_sums <= MAX_UNROLLED_SUMS:
             return job
     return None
 
@@ -218,19 +233,23 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, lim
     targets = _sum_of_places([np.arange(target.shape[axis])[:, np.newaxis] * to_pitch[axis] for axis in outer], 1)
     columns = step.places[-1]
     width, lead = target.shape[-1], lead_of(target, job.span)
-    tile_outputs = _tile_outputs(job, width - lead, min(RING_BYTES, local_bytes))
+    most_bytes = min(RING_BYTES, local_bytes)
+    tile_outputs = _tile_outputs(job, width - lead, most_bytes)
     tiles = _tiles(columns, job, range(lead, width, tile_outputs))
     planes = _offsets(step.places[lines.axis], from_pitch[lines.axis])
-    height, steps, groups = target.shape[lines.axis], len(targets), -(-target.shape[lines.axis] // job.rows)
+    height, steps = target.shape[lines.axis], len(targets)
     items = ITEMS_A_UNIT * compute_units
+    most_parts = max(1, steps // (LEAST_STEPS * job.lines))
+    slab_rows = job.slab_rows(tile_outputs, height * most_parts // items, most_bytes)
+    slabs = -(-height // slab_rows)
     if job.lines > 1:
         # The next step meets lines again.
-        groups_an_item, parts = 1, min(steps, -(-items // groups))
+        slabs_an_item, parts = 1, min(steps, -(-items // slabs))
     else:
         # The next rows meet planes again.
         parts = min(steps, items)
-        groups_an_item = -(-groups // -(-items // parts))
-    lanes = -(-groups // groups_an_item)
+        slabs_an_item = -(-slabs // -(-items // parts))
+    lanes = -(-slabs // slabs_an_item)
     sums = np.dtype(job.numbers.sum).type
     with np.errstate(over="ignore"):
         return Arguments(
@@ -240,11 +259,11 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, lim
                 np.array(tiles, np.int32),
             ),
             (
-                *map(np.int32, (steps, groups_an_item, height, job.pitch(tile_outputs))),
+                *map(np.int32, (steps, slabs_an_item, slab_rows, height, job.pitch(tile_outputs))),
                 sums(step.cval),
                 np.int64(to_pitch[lines.axis]),
                 within_line(target, job.streamed_bytes),
-                cl.LocalMemory(job.ring_bytes(tile_outputs)),
+                cl.LocalMemory(job.ring_bytes(tile_outputs, slab_rows)),
             ),
             (lanes, parts, len(tiles)),
         )
@@ -280,7 +299,7 @@ class Tile(NamedTuple):
 
 def _tile_outputs(job: StripJob, width: int, most_bytes: int) -> int:
     """Return how many outputs of a row are computed from one ring: all, or whole spans."""
-    while job.ring_bytes(width) > most_bytes:
+    while job.ring_bytes(width, job.rows) > most_bytes:
         width = max(1, -(-width // (2 * job.span))) * job.span
     return width
 

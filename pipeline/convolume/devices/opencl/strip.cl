@@ -1,9 +1,8 @@
-// One stencil: a work item computes {{ job.rows }} rows, neighbours along the stencil's last axis but x, x {{ job.vectors }} vectors of {{ job.vector_width }} voxels
-// at a time, and walks along the axes before. The lines that it meets are copied into a ring in local memory, as the
-// numbers that are summed: there they lie side by side wherever the source has them, and their ends are filled once,
-// from a list of places. A loaded vector serves every row that needs it; zero weights do not appear.
+// One stencil: a work item owns a slab of rows, neighbours along the stencil's last axis but x, computes {{ job.rows }} rows x {{ job.vectors }} vectors
+// of {{ job.vector_width }} voxels at a time, and walks along the axes before. The lines that it meets are copied into a ring in local
+// memory, as the numbers that are summed: there they lie side by side wherever the source has them, and their ends are
+// filled once, from a list of places. A loaded vector serves every row that needs it; zero weights do not appear.
 {% include "common.cl" %}
-{% set planes = job.planes %}
 {% if job.loose_pointers %}
 typedef sums_t __attribute__((aligned(sizeof(sum_t)))) loose_sums_t;
 #define LOAD_LOCAL(place) *(__local const loose_sums_t *)(place)
@@ -36,18 +35,18 @@ inline void fill(__local sum_t *copy, __global const source_t *line, __global co
 __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const sum_t *restrict weights, __global const long *restrict places,
-                        __global const tile_t *restrict tiles, int steps, int groups_an_item, int height,
+                        __global const tile_t *restrict tiles, int steps, int slabs_an_item, int slab_rows, int height,
                         int pitch, sum_t outside, long target_pitch, ulong within_line, __local sum_t *room) {
-    const int first_row = get_global_id(0) * groups_an_item * {{ job.rows }};
+    const int first_row = get_global_id(0) * slabs_an_item * slab_rows;
     const int first_step = (long)steps * get_global_id(1) / get_global_size(1);
     const int last_step = (long)steps * (get_global_id(1) + 1) / get_global_size(1);
     const tile_t tile = tiles[get_global_id(2)];
-    __global const long *targets = places + (long)steps * {{ job.lines }};
-    __global const long *columns = targets + steps + height + {{ planes - job.rows }};
+    __global const long *targets = places + (long)steps * {{ job.lines }}, *planes = targets + steps;
+    __global const long *columns = planes + height + {{ job.planes - job.rows }};
     // Each line of the stencil: where its planes are in the ring, and which line of the source they hold.
     __local sum_t *ring[{{ job.lines }}];
     for (int line = 0; line < {{ job.lines }}; line++)
-        ring[line] = room + {{ job.lead }} + line * {{ planes }} * pitch;
+        ring[line] = room + {{ job.lead }} + line * (slab_rows + {{ job.planes - job.rows }}) * pitch;
 {% if job.lines > 1 %}
     long held[{{ job.lines }}];
     for (int line = 0; line < {{ job.lines }}; line++)
@@ -55,10 +54,8 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
 
     for (int step = first_step; step < last_step; step++)
-    for (int next_row = first_row; next_row < min(first_row + groups_an_item * {{ job.rows }}, height); next_row += {{ job.rows }}) {
-        // The last rows and the last span are shifted back over their neighbours: the same voxels again, to the same bits.
-        const int row = min(next_row, height - {{ job.rows }});
-        __global const long *plane_places = targets + steps + row;
+    for (int next_slab = first_row; next_slab < min(first_row + slabs_an_item * slab_rows, height); next_slab += slab_rows) {
+        const int slab = min(next_slab, height - {{ job.rows }}), stop = min(next_slab + slab_rows, height);
         __global const long *lines = places + (long)step * {{ job.lines }};
 {% if job.lines > 1 %}
         // A step meets the lines of the one before again, one place further.
@@ -76,9 +73,9 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                 continue;
             held[line] = lines[line];
 {% endif %}
-            for (int plane = 0; plane < {{ planes }}; plane++) {
-                const bool is_outside = plane_places[plane] < 0 || lines[line] < 0;
-                fill(ring[line] + plane * pitch, is_outside ? 0 : source + plane_places[plane] + lines[line], columns,
+            for (int plane = slab; plane < stop + {{ job.planes - job.rows }}; plane++) {
+                const bool is_outside = planes[plane] < 0 || lines[line] < 0;
+                fill(ring[line] + (plane - slab) * pitch, is_outside ? 0 : source + planes[plane] + lines[line], columns,
                      tile, outside);
             }
         }
@@ -87,48 +84,52 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
         const long ahead = lines[min(last_step - 1 - step, {{ job.steps_ahead }}) * {{ job.lines }} + {{ job.lines - 1 }}] + tile.shift;
 {% else %}
         const long ahead = lines[0] + tile.shift;
-        plane_places += min(height - {{ job.rows }} - row, {{ job.steps_ahead * job.rows }});
 {% endif %}
-        for (int next = tile.first; next < tile.stop; next += {{ job.span }}) {
-            const int x = WITHIN(next - tile.x, tile.stop - {{ job.span }} - tile.x) + tile.x;
+        for (int next_row = slab; next_row < stop; next_row += {{ job.rows }}) {
+            // The last rows and the last span are shifted back over their neighbours: the same voxels again, to the same bits.
+            const int row = min(next_row, stop - {{ job.rows }});
+            __global const long *planes_ahead = planes + {{ "row" if job.lines > 1 else "min(row + %d, height - %d)" % (job.steps_ahead * job.rows, job.rows) }};
+            for (int next = tile.first; next < tile.stop; next += {{ job.span }}) {
+                const int x = WITHIN(next - tile.x, tile.stop - {{ job.span }} - tile.x) + tile.x;
 {% for row in range(job.rows) %}
-            sums_t {% for v in range(job.vectors) %}sum{{ row }}_{{ v }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
+                sums_t {% for v in range(job.vectors) %}sum{{ row }}_{{ v }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
 
 {% endfor %}
 {% for run in job.runs %}
 {% if run.stop - run.first > 1 %}
 #pragma unroll 1
 {% endif %}
-            for (int line = {{ run.first }}; line < {{ run.stop }}; line++) {
-                __global const sum_t *weight = weights + line * {{ job.line_weights }};
-                __local const sum_t *begin = ring[line] + x - tile.first;
+                for (int line = {{ run.first }}; line < {{ run.stop }}; line++) {
+                    __global const sum_t *weight = weights + line * {{ job.line_weights }};
+                    __local const sum_t *begin = ring[line] + (row - slab) * pitch + x - tile.first;
 {% for plane, columns in run.planes %}
 {% for column in columns %}
-                {
+                    {
 {% for v in range(job.vectors) %}
-                    const sums_t part{{ v }} = LOAD_LOCAL(begin + {{ plane }} * pitch + {{ column.x + v * job.vector_width }});
+                        const sums_t part{{ v }} = LOAD_LOCAL(begin + {{ plane }} * pitch + {{ column.x + v * job.vector_width }});
 {% endfor %}
 {% for row, place in column.uses %}
 {% for v in range(job.vectors) %}
-                    sum{{ row }}_{{ v }} += part{{ v }} * weight[{{ place * job.plane_weights + column.x }}];
+                        sum{{ row }}_{{ v }} += part{{ v }} * weight[{{ place * job.plane_weights + column.x }}];
+{% endfor %}
+{% endfor %}
+                    }
 {% endfor %}
 {% endfor %}
                 }
 {% endfor %}
-{% endfor %}
-            }
-{% endfor %}
-{% for plane in range(planes) %}
+{% for plane in range(job.planes) %}
 {% for i in range(0, job.span, job.cache_line_voxels) %}
-            PREFETCH(source + plane_places[{{ plane }}] + ahead + x + {{ i }}, {{ job.cache_level }});
+                PREFETCH(source + planes_ahead[{{ plane }}] + ahead + x + {{ i }}, {{ job.cache_level }});
 {% endfor %}
 {% endfor %}
 
 {% for row in range(job.rows) %}
 {% for v in range(job.vectors) %}
-            STORE_LAST(target + targets[step] + (row + {{ row }}) * target_pitch + x, {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
+                STORE_LAST(target + targets[step] + (row + {{ row }}) * target_pitch + x, {{ v * job.vector_width }}, sum{{ row }}_{{ v }});
 {% endfor %}
 {% endfor %}
+            }
         }
     }
 }
