@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arguments",
+    "are_whole",
     "generic_arguments",
     "generic_job",
     "is_lost",
@@ -24,14 +25,11 @@ __all__ = [
     "outer_axes",
     "pitches",
     "vector_width",
-    "within_line",
 ]
 
 Array = npt.NDArray[Any]
 
 GENERIC_VECTORS = 4
-# Of rows from this length on, the lines at both ends do not count.
-_LONG_ROW_BYTES = 2**13
 
 
 @dataclass(frozen=True)
@@ -152,31 +150,19 @@ def lead_of(rows: Array, span: int) -> int:
     return -(place // rows.itemsize)
 
 
-def within_line(rows: Array, line_bytes: int) -> np.uint64:
-    """Return the bits of a span's address that are 0 where it is stored past the cache; all bits, where none is.
-
-    A line that is stored past the cache in one part and through it in another goes to memory and back in between, which
-    takes longer than to read it first: of short rows that share lines none is stored so.
-
-    Parameters
-    ----------
-    rows : numpy.ndarray
-        What is written.
-    line_bytes : int
-        What spans that are stored past the cache begin at multiples of; 0 if none are.
+def are_whole(rows: Array) -> bool:
+    """Say whether rows begin and end with lines of the cache.
 
     Examples
     --------
     >>> memory = np.zeros(16384 + 64, np.uint8)
     >>> rows = memory[-memory.ctypes.data % 64 :][:16384].view(np.float32).reshape(16, 256)
-    >>> [int(within_line(part, 64)) == 63 for part in (rows, rows[:, :250], rows[:, 3:], rows.reshape(-1)[3:])]
-    [True, False, False, True]
+    >>> [are_whole(part) for part in (rows, rows[:, :240], rows[:, :250], rows[:, 3:])]
+    [True, True, False, False]
     """
     steps = [stride for stride, extent in zip(rows.strides[:-1], rows.shape, strict=False) if extent > 1]
     row_bytes = rows.shape[-1] * rows.itemsize
-    is_whole = line_bytes and not any(part % line_bytes for part in (rows.ctypes.data, row_bytes, *steps))
-    is_streamed = is_whole or (line_bytes and row_bytes >= _LONG_ROW_BYTES)
-    return np.uint64(line_bytes - 1 if is_streamed else 2**64 - 1)
+    return not any(part % CACHE_LINE_BYTES for part in (rows.ctypes.data, row_bytes, *steps))
 
 
 def is_lost(places: npt.NDArray[np.intp], cval: float, dtype: np.dtype[Any], numbers: Numbers) -> bool:

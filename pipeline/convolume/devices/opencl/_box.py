@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyopencl as cl
 
 from convolume.arrays import CACHE_LINE_BYTES
-from convolume.devices.opencl._arrangement import Arguments, is_lost, outer_axes, pitches, vector_width, within_line
+from convolume.devices.opencl._arrangement import Arguments, are_whole, is_lost, outer_axes, pitches, vector_width
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 from convolume.devices.opencl._lines import Line, Row, columns_of, halves_of, offsets_of, parts_of, pitch_of, read_by
 from convolume.devices.opencl._means import mean_numbers, raised_inverse
@@ -121,7 +121,18 @@ class BoxWalk:
 
     @property
     def local_bytes(self) -> int:
-        """Local memory that a work item needs: the ring, and the lines behind it."""
+        """Local memory that a work item needs."""
+        return self._ring_bytes + self._gathered_bytes
+
+    @property
+    def _gathered_bytes(self) -> int:
+        """What results take that are computed at a time."""
+        width = self.out.shape[-1] if self.x else self.tile
+        return self.job.steps * width * np.dtype(self.job.numbers.target).itemsize
+
+    @property
+    def _ring_bytes(self) -> int:
+        """What the ring takes, and the lines behind it."""
         lines = (self.job.steps + self.job.x.bit_length() - 2) * self._line_pitch if self.x else 0
         voxels = (self.job.b - 1) * self._row_pitch + lines
         return max(voxels, 1) * np.dtype(self.job.numbers.sum).itemsize
@@ -164,9 +175,10 @@ class BoxWalk:
                 (
                     *map(np.int32, integers),
                     np.int64(to_pitch[axis]),
-                    within_line(target, self.job.streamed_bytes),
+                    np.int32(are_whole(target)),
                     *map(np.dtype(self.job.numbers.sum).type, constants),
-                    cl.LocalMemory(self.local_bytes),
+                    cl.LocalMemory(self._ring_bytes),
+                    cl.LocalMemory(self._gathered_bytes),
                 ),
                 (tiles, segments, count),
             )

@@ -136,13 +136,23 @@ class Job:
         return self.vector_width * self.vectors
 
     @property
-    def streamed_bytes(self) -> int:
-        """Results are stored past the cache where a span begins at a multiple of so many bytes; nowhere if 0.
+    def is_streamed(self) -> bool:
+        """Say whether results are stored past the cache.
 
         Part of a line of the cache that is stored past it is worse than none.
         """
         fills_lines = self.span * np.dtype(self.numbers.target).itemsize % CACHE_LINE_BYTES == 0
-        return CACHE_LINE_BYTES if self.loose_pointers and fills_lines else 0
+        return self.loose_pointers and fills_lines
+
+    @property
+    def line_bytes(self) -> int:
+        """Bytes of a line of the cache."""
+        return CACHE_LINE_BYTES
+
+    @property
+    def line_vectors(self) -> int:
+        """Vectors of results in a line of the cache."""
+        return CACHE_LINE_BYTES // (self.vector_width * np.dtype(self.numbers.target).itemsize)
 
     @property
     def build_options(self) -> str:

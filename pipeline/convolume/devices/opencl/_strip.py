@@ -13,7 +13,7 @@ import pyopencl as cl
 
 from convolume.arrays import CACHE_LINE_BYTES
 from convolume.boundary import OUTSIDE, longest_run
-from convolume.devices.opencl._arrangement import Arguments, lead_of, pitches, within_line
+from convolume.devices.opencl._arrangement import Arguments, are_whole, pitches
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 from convolume.devices.opencl._lines import LINE_VOXELS, pitch_of
 
@@ -151,16 +151,24 @@ class StripJob(Job):
         return pitch_of(self.lead + outputs + self.span + self.line_weights - 1)
 
     def ring_bytes(self, outputs: int, rows: int) -> int:
-        """Return what a work item needs of local memory for a slab of so many rows of so many outputs."""
+        """Return what the lines take that a slab of so many rows of so many outputs reads."""
         planes = self.planes - self.rows + rows
         return self.lines * planes * self.pitch(outputs) * np.dtype(self.numbers.sum).itemsize
+
+    def gathered_bytes(self, outputs: int) -> int:
+        """Return what so many results of each row take that are computed at a time."""
+        return self.rows * outputs * np.dtype(self.numbers.target).itemsize
+
+    def local_bytes(self, outputs: int, rows: int) -> int:
+        """Return what a work item needs of local memory."""
+        return self.ring_bytes(outputs, rows) + self.gathered_bytes(outputs)
 
     def slab_rows(self, outputs: int, most_rows: int, most_bytes: int) -> int:
         """Return how many rows of so many outputs a work item holds at a time."""
         rows = self.rows
         # Where a plane has one line, no step meets rows again.
         most_rows = min(SLAB_ROWS, most_rows) if self.lines > 1 else rows
-        while rows + self.rows <= most_rows and self.ring_bytes(outputs, rows + self.rows) <= most_bytes:
+        while rows + self.rows <= most_rows and self.local_bytes(outputs, rows + self.rows) <= most_bytes:
             rows += self.rows
         return rows
 
@@ -210,7 +218,7 @@ def strip_job(
         fitted = smaller.fitted(shape[lines.axis], shape[-1])
         common = (numbers, traits.on_cpu, traits.loose_pointers, fitted.vector_width, fitted.vectors)
         job = StripJob(*common, fitted.rows, lines.pattern)
-        fits = job.ring_bytes(job.span, job.rows) <= min(RING_BYTES, local_bytes)
+        fits = job.local_bytes(job.span, job.rows) <= min(RING_BYTES, local_bytes)
         if fits and job.unrolled_sums <= MAX_UNROLLED_SUMS:
             return job
     return None
@@ -232,10 +240,10 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, lim
     )
     targets = _sum_of_places([np.arange(target.shape[axis])[:, np.newaxis] * to_pitch[axis] for axis in outer], 1)
     columns = step.places[-1]
-    width, lead = target.shape[-1], lead_of(target, job.span)
+    width = target.shape[-1]
     most_bytes = min(RING_BYTES, local_bytes)
-    tile_outputs = _tile_outputs(job, width - lead, most_bytes)
-    tiles = _tiles(columns, job, range(lead, width, tile_outputs))
+    tile_outputs = _tile_outputs(job, width, most_bytes)
+    tiles = _tiles(columns, job, range(0, width, tile_outputs))
     planes = _offsets(step.places[lines.axis], from_pitch[lines.axis])
     height, steps = target.shape[lines.axis], len(targets)
     items = ITEMS_A_UNIT * compute_units
@@ -262,8 +270,9 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, lim
                 *map(np.int32, (steps, slabs_an_item, slab_rows, height, job.pitch(tile_outputs))),
                 sums(step.cval),
                 np.int64(to_pitch[lines.axis]),
-                within_line(target, job.streamed_bytes),
+                np.int32(are_whole(target)),
                 cl.LocalMemory(job.ring_bytes(tile_outputs, slab_rows)),
+                cl.LocalMemory(job.gathered_bytes(tile_outputs)),
             ),
             (lanes, parts, len(tiles)),
         )
@@ -284,12 +293,11 @@ def _sum_of_places(axes: list[Places], columns: int) -> Places:
 
 
 class Tile(NamedTuple):
-    """Outputs ``x … stop`` of a row, in spans from `first` on, and how the columns that they read are found.
+    """Outputs ``x … stop`` of a row, and how the columns that they read are found.
 
     Of these, ``low … high`` stand side by side in the source, `shift` from their number.
     """
 
-    first: int
     x: int
     stop: int
     low: int
@@ -299,23 +307,23 @@ class Tile(NamedTuple):
 
 def _tile_outputs(job: StripJob, width: int, most_bytes: int) -> int:
     """Return how many outputs of a row are computed from one ring: all, or whole spans."""
-    while job.ring_bytes(width, job.rows) > most_bytes:
+    while job.local_bytes(width, job.rows) > most_bytes:
         width = max(1, -(-width // (2 * job.span))) * job.span
     return width
 
 
 def _tiles(columns: Indices, job: StripJob, firsts: range) -> list[Tile]:
-    """Cut a row of outputs into tiles that begin at multiples of a span from the first on."""
+    """Cut a row of outputs into tiles that begin at multiples of a span."""
     width, reach = firsts.stop, job.line_weights - 1
     low, high = longest_run(columns)
     tiles = []
     for first in firsts:
-        x, stop = min(max(first, 0), width - job.span), min(first + firsts.step, width)
+        x, stop = min(first, width - job.span), min(first + firsts.step, width)
         begin, end = (min(max(place, x), stop + reach) for place in (low, high))
         if end - begin < job.vector_width:
             # What is shorter than a vector is filled one by one.
             begin = end = x
-        tiles.append(Tile(min(first, x), x, stop, begin, end, int(columns[low]) - low))
+        tiles.append(Tile(x, stop, begin, end, int(columns[low]) - low))
     return tiles
 
 

@@ -11,12 +11,12 @@ import pyopencl as cl
 
 from convolume.devices.opencl._arrangement import (
     Arguments,
+    are_whole,
     is_lost,
     lead_of,
     outer_axes,
     pitches,
     vector_width,
-    within_line,
 )
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
 from convolume.devices.opencl._lines import (
@@ -183,9 +183,19 @@ class Walk:
 
     @property
     def local_bytes(self) -> int:
-        """Local memory that a work item needs: the ring, and the lines behind it."""
+        """Local memory that a work item needs."""
+        return self._ring_bytes + self._gathered_bytes
+
+    @property
+    def _ring_bytes(self) -> int:
+        """What the ring takes, and the lines behind it."""
         voxels = self.slots * self.job.rows * pitch_of(self.row.width) + self.job.steps * self._line_pitch
         return voxels * np.dtype(self.job.numbers.between).itemsize
+
+    @property
+    def _gathered_bytes(self) -> int:
+        """What results take that are computed at a time."""
+        return int(self.job.steps * self.out.shape[-1] * np.dtype(self.job.numbers.target).itemsize)
 
     @property
     def _line_pitch(self) -> int:
@@ -209,7 +219,7 @@ class Walk:
             depth,
             self.row.width,
             target.shape[-1],
-            *(lead_of(array, self.job.span) if self.job.on_cpu else 0 for array in (source, target)),
+            lead_of(source, self.job.span) if self.job.on_cpu else 0,
             len(self.row.before),
             len(self.row.after),
             self.slots,
@@ -225,10 +235,11 @@ class Walk:
                 (
                     *map(np.int32, integers),
                     *map(np.int64, longs),
-                    within_line(target, self.job.streamed_bytes),
+                    np.int32(are_whole(target)),
                     *map(sums, constants),
-                    cl.LocalMemory(self.local_bytes),
+                    cl.LocalMemory(self._ring_bytes),
                     cl.LocalMemory(4 * self.slots),
+                    cl.LocalMemory(self._gathered_bytes),
                 ),
                 (blocks, self._segments(depth, blocks * count, compute_units), count),
             )

@@ -28,8 +28,8 @@ __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const long *restrict places, __global const long *restrict axes,
                         int axis_count, int depth, int width_read, int width, int tile, int ends_before, int ends_after,
-                        int row_pitch, int line_pitch, long target_b, ulong within_line, sum_t outside_b, sum_t outside_x,
-                        sum_t scale_b, sum_t scale_x, __local sum_t *ring) {
+                        int row_pitch, int line_pitch, long target_b, int has_whole_rows, sum_t outside_b, sum_t outside_x,
+                        sum_t scale_b, sum_t scale_x, __local sum_t *ring, __local target_t *gathered) {
     long source_start = 0, target_start = 0;
     find_row(get_global_id(2), axis_count, axes, &source_start, &target_start);
     // The last tile is shifted back over its neighbour, as the last vector of a tile is: the same voxels again, to the same bits.
@@ -39,6 +39,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     const int start = (long)depth * get_global_id(1) / get_global_size(1);
     const int stop = (long)depth * (get_global_id(1) + 1) / get_global_size(1);
     __global const long *ends = places + depth + {{ job.b - 1 }};
+    const bool are_gathered = ARE_GATHERED;
 {% if job.x > 1 %}
     __local sum_t *lines = ring + {{ job.b - 1 }} * row_pitch;
 {% endif %}
@@ -53,7 +54,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             ahead[j] = source + max(places[min(b + j + {{ steps }}, last_row)], 0L);
         }
         // Of these rows, those that have all that they need, and are wanted.
-        const int low = start + {{ job.b - 1 }} - b, high = min({{ steps }}, stop + {{ job.b - 1 }} - b);
+        const int low = max(start + {{ job.b - 1 }} - b, 0), high = min({{ steps }}, stop + {{ job.b - 1 }} - b);
         __global target_t *to = target + (b - {{ job.b - 1 }}) * target_b;
         const int turn = b - start;
 {% for length in job.halves(job.b) %}
@@ -99,7 +100,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% else %}
             if ({{ j }} >= low && {{ j }} < high) {
 {% for v in range(job.vectors) %}
-                STORE_LAST(to + {{ j }} * target_b + x, {{ v * width }}, done[{{ v }}][{{ j }}]);
+                STORE_LAST(to + {{ j }} * target_b + x + {{ v * width }}, gathered + ({{ j }} - low) * tile + x + {{ v * width }}, done[{{ v }}][{{ j }}]);
 {% endfor %}
             }
 {% endif %}
@@ -116,7 +117,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             end[{{ j }} * line_pitch] = ends[i] < 0 ? outside_x : inside[{{ j }} * line_pitch];
 {% endfor %}
         }
-        for (int j = low < 0 ? 0 : low; j < high; j++) {
+        for (int j = low; j < high; j++) {
             __local sum_t *line1 = lines + j * line_pitch;
 {% for length in lengths[1:] %}
             __local sum_t *line{{ length }} = lines + {{ steps + loop.index0 }} * line_pitch;
@@ -128,6 +129,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             for (int next = 0; next < width; next += {{ span }}) {
                 int x = WITHIN(next, width - {{ span }});
                 __global target_t *out = to + j * target_b + x;
+                __local target_t *gathering = gathered + (j - low) * width + x;
 {% for v in range(job.vectors) %}
                 sums_t sum{{ v }} = PAIR({{ lengths[-1] }});
 {% for length, begin in job.parts(job.x) %}
@@ -136,10 +138,11 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                 x += {{ width }};
 {% endfor %}
 {% for v in range(job.vectors) %}
-                STORE_LAST(out, {{ v * width }}, (sum{{ v }} + 0) * scale_x);
+                STORE_LAST(out + {{ v * width }}, gathering + {{ v * width }}, (sum{{ v }} + 0) * scale_x);
 {% endfor %}
             }
         }
 {% endif %}
+        STORE_GATHERED(to + low * target_b, target_b, high - low, {{ "width" if job.x > 1 else "tile" }});
     }
 }

@@ -30,18 +30,49 @@ typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_tar
 #define LOAD(place) convert_{{ sum_vector }}(vload{{ job.vector_width }}(0, place))
 #define STORE(place, sums) vstore{{ job.vector_width }}(TO_TARGETS(sums), 0, place)
 {% endif %}
-{% if job.streamed_bytes %}
-// Past the cache, where a span begins with a line of it: an ordinary store would read the line first. `within_line` are the
-// bits of an address that tell; all of them, where rows share lines.
-#define STORE_LAST(span, i, sums)                                                                       \
+{% if job.is_streamed %}
+// Past the cache: an ordinary store would read the line first. Rows that do not begin and end with lines are gathered, and
+// stored line by line: one of which a part is stored past the cache and another through it goes to memory and back between.
+#define ARE_GATHERED (!has_whole_rows || (ulong)target % {{ job.line_bytes }})
+#define STORE_LAST(place, gathering, sums)                                                              \
     do {                                                                                                \
-        if (((ulong)(span) & within_line) == 0)                                                             \
-            __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)((span) + (i)));             \
+        if (are_gathered)                                                                               \
+            *(__local loose_target_t *)(gathering) = TO_TARGETS(sums);                                     \
         else                                                                                            \
-            STORE((span) + (i), sums);                                                                  \
+            __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)(place));                    \
     } while (0)
+#define STORE_GATHERED(to, pitch, rows, width)                      \
+    do {                                                            \
+        if (are_gathered)                                           \
+            store_rows(to, pitch, gathered, rows, width);           \
+    } while (0)
+
+inline void store_run(__global target_t *to, __local const target_t *from, int count) {
+    int i = 0;
+    for (; i < count && (ulong)(to + i) % {{ job.line_bytes }}; i++)
+        to[i] = from[i];
+    for (; i + {{ job.line_vectors * job.vector_width }} <= count; i += {{ job.line_vectors * job.vector_width }}) {
+{% for v in range(job.line_vectors) %}
+        const {{ target_vector }} part{{ v }} = *(__local const loose_target_t *)(from + i + {{ v * job.vector_width }});
+{% endfor %}
+{% for v in range(job.line_vectors) %}
+        __builtin_nontemporal_store(part{{ v }}, (__global {{ target_vector }} *)(to + i + {{ v * job.vector_width }}));
+{% endfor %}
+    }
+    for (; i < count; i++)
+        to[i] = from[i];
+}
+
+inline void store_rows(__global target_t *to, long pitch, __local const target_t *from, int rows, int width) {
+    // Rows without gaps are one.
+    const int runs = pitch == width ? 1 : rows, run = pitch == width ? rows * width : width;
+    for (int r = 0; r < runs; r++)
+        store_run(to + r * pitch, from + r * run, run);
+}
 {% else %}
-#define STORE_LAST(span, i, sums) STORE((span) + (i), sums)
+#define ARE_GATHERED false
+#define STORE_LAST(place, gathering, sums) STORE(place, sums)
+#define STORE_GATHERED(to, pitch, rows, width)
 {% endif %}
 {% if job.loose_pointers %}
 #define PREFETCH(place, level) __builtin_prefetch((const void *)(ulong)(place), 0, level)

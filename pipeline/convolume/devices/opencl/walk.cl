@@ -93,9 +93,10 @@ __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const sum_t *restrict weights, __global const long *restrict places,
                         __global const long *axes, int axis_count, int extent_a, int extent_b, int extent_x,
-                        int height, int depth, int width_read, int width, int lead, int lead_out, int ends_before, int ends_after,
-                        int slots, int row_pitch, int line_pitch, long pitch_b, long target_a, long target_b, ulong within_line,
-                        sum_t outside_a, sum_t outside_b, sum_t outside_x, __local between_t *ring, __local int *held) {
+                        int height, int depth, int width_read, int width, int lead, int ends_before, int ends_after,
+                        int slots, int row_pitch, int line_pitch, long pitch_b, long target_a, long target_b, int has_whole_rows,
+                        sum_t outside_a, sum_t outside_b, sum_t outside_x, __local between_t *ring, __local int *held,
+                        __local target_t *gathered) {
     long source_start = 0, target_start = 0;
     find_row(get_global_id(2), axis_count, axes, &source_start, &target_start);
     // Last rows, steps and vectors are shifted back over their neighbours: the same voxels again, to the same bits.
@@ -107,6 +108,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     __global const long *ends = places_b + depth + extent_b - 1;
     const int slot_size = {{ job.rows }} * row_pitch;
     __local between_t *lines = ring + slots * slot_size;
+    const bool are_gathered = ARE_GATHERED;
     int filled = start;
 
     for (int begin = start; begin < stop; begin += {{ job.steps }}) {
@@ -139,7 +141,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             held[i] = (b - start + i) % slots * slot_size;
         for (int r = 0; r < {{ job.rows }}; r++) {
             __global target_t *to = target + target_start + (a + r) * target_a + b * target_b;
-            for (int next = {{ "0" if job.x else "lead_out" }}; next < width_read; next += {{ span }}) {
+            for (int next = 0; next < width_read; next += {{ span }}) {
                 const int x = WITHIN(next, width_read - {{ span }});
                 __local const between_t *column = ring + r * row_pitch + x;
 {{ weigh("b", job.b, job.steps) | indent(16, true) }}
@@ -148,7 +150,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% if job.x %}
                 STORE_LOCAL(lines + {{ o }} * line_pitch + ends_before + x + {{ v * width }}, sum{{ o }}_{{ v }});
 {% else %}
-                STORE_LAST(to + {{ o }} * target_b + x, {{ v * width }}, sum{{ o }}_{{ v }});
+                STORE_LAST(to + {{ o }} * target_b + x + {{ v * width }}, gathered + {{ o }} * width + x + {{ v * width }}, sum{{ o }}_{{ v }});
 {% endif %}
 {% endfor %}
 {% endfor %}
@@ -160,7 +162,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                 for (int i = 0; i < ends_before + ends_after; i++)
                     line[i < ends_before ? i : i + width_read] = ends[i] < 0 ? TO_BETWEEN(outside_x) : inside[ends[i]];
             }
-            for (int next = lead_out; next < width; next += {{ span }}) {
+            for (int next = 0; next < width; next += {{ span }}) {
                 const int x = WITHIN(next, width - {{ span }});
 {% if job.x.by_halves %}
                 __local const between_t *part = lines + x;
@@ -182,11 +184,12 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
-                STORE_LAST(to + {{ o }} * target_b + x, {{ v * width }}, sum{{ o }}_{{ v }});
+                STORE_LAST(to + {{ o }} * target_b + x + {{ v * width }}, gathered + {{ o }} * width + x + {{ v * width }}, sum{{ o }}_{{ v }});
 {% endfor %}
 {% endfor %}
             }
 {% endif %}
+            STORE_GATHERED(to, target_b, {{ job.steps }}, width);
         }
     }
 }
