@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyopencl as cl
 import pytest
 
 from convolume.devices.opencl import available
@@ -10,7 +11,7 @@ from convolume.devices.opencl import available
 if not available():
     pytest.skip("this machine has no OpenCL", allow_module_level=True)
 
-from convolume.devices.opencl._memory import memory_span, readable, span_bytes, writable
+from convolume.devices.opencl._memory import SystemPointers, memory_span, readable, span_bytes, writable
 
 VOLUME = np.zeros((6, 7, 40), dtype=np.float32)
 
@@ -63,3 +64,16 @@ def test_targets_are_written_where_they_are_if_a_program_can(dtype: str, written
     target = writable(out[:, 2:30], np.float64)
     assert target.dtype == written
     assert np.shares_memory(target, out) == (dtype == written)
+
+
+@pytest.mark.parametrize("is_writeable", [True, False])
+def test_addresses_are_taken_of_read_only_arrays_too(is_writeable: bool) -> None:  # noqa: FBT001 (a case)
+    """Where a device shares the host's memory; pyopencl's own way refuses them."""
+    volume = np.arange(24.0)[4:]
+    volume.flags.writeable = is_writeable
+    taken, held = SystemPointers().source(None, volume)
+    assert taken is volume
+    assert isinstance(held, cl.SVM)
+    seen = np.asarray(held.mem)
+    assert seen.ctypes.data == volume.ctypes.data
+    assert seen.tobytes() == volume.tobytes()

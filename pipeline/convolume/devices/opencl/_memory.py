@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -139,7 +140,11 @@ class SystemPointers(HostPointers):
     def source(self, queue: cl.CommandQueue, array: Array) -> tuple[Array, Held]:
         """Return the array and its address."""
         del queue
-        return array, cl.SVM(memory_span(array))
+        span = memory_span(array)
+        if not span.flags.writeable:
+            # pyopencl takes the address of nothing that is read-only; programs only read what they are given to read.
+            span = np.ctypeslib.as_array((ctypes.c_ubyte * span.nbytes).from_address(span.ctypes.data))
+        return array, cl.SVM(span)
 
     target = source
 
