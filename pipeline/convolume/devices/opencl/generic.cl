@@ -46,6 +46,8 @@ inline void sum_span(__global const source_t *source, __global target_t *target,
 }
 
 {% endif %}
+// Intel's compiler makes vectors of neighbouring taps, and adds them up in another order.
+{% set in_order = "#pragma clang loop vectorize(disable)" if job.on_cpu else "" %}
 inline void sum_voxel(__global const source_t *source, __global target_t *target, __global const sum_t *weights,
                       __global const long *taps, {{ parameters }}) {
     sum_t sum = 0;
@@ -54,10 +56,12 @@ inline void sum_voxel(__global const source_t *source, __global target_t *target
     SUM_BY_HALVES(sum_t, sum, tap_count, PART)
     sum *= weights[0];
 {% else %}
+{{ in_order }}
     for (int tap = 0; tap < tap_count; tap++)
         sum += (sum_t)source[taps[tap]] * weights[tap];
 {% endif %}
 {% if job.by_lines %}
+{{ in_order }}
     for (int pair = tap_count; pair < tap_count + pair_count; pair++) {
         const sum_t other = (sum_t)source[taps[pair + pair_count]] * weights[pair + pair_count];
         sum += ((sum_t)source[taps[pair]] + other) * weights[pair];
