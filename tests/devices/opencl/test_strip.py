@@ -131,3 +131,27 @@ def test_long_rows_are_cut_into_tiles(
         assert out.tobytes() == filter_array(image, step, stepwise, Precision.SINGLE, np.float32).tobytes()
     assert tiles
     assert (min(tiles) > 1) == (width > 96)
+
+
+@pytest.mark.parametrize("shape", [(9, 37, 48), (2, 9, 16, 50), (41, 80)])
+@pytest.mark.parametrize("slab_rows", [4, 8, 16])
+def test_bits_do_not_depend_on_slabs(
+    stepwise: Stepwise, monkeypatch: pytest.MonkeyPatch, slab_rows: int, shape: tuple[int, ...]
+) -> None:
+    """A work item holds as many rows as there are; the last slab is shorter."""
+    held: list[int] = []
+    usual = _strip.StripJob.slab_rows
+
+    def noted(job: _strip.StripJob, outputs: int, _most_rows: int, most_bytes: int) -> int:
+        held.append(usual(job, outputs, slab_rows, most_bytes))
+        return held[-1]
+
+    monkeypatch.setattr(_strip.StripJob, "slab_rows", noted)
+    weights = np.random.default_rng(0).normal(size=(1,) * (len(shape) - 3) + (3,) * min(len(shape), 3))
+    step = Correlate(Stencil.correlate(weights), (BoundaryMode.REFLECT,) * len(shape))
+    image = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    serving = Serving(available()[0], specialise_from=0)
+    actual = filter_array(image, step, serving, Precision.SINGLE, np.float32)
+    assert actual.tobytes() == filter_array(image, step, stepwise, Precision.SINGLE, np.float32).tobytes()
+    # Lines of a plane image are met once.
+    assert set(held) == {slab_rows if len(shape) > 2 else 4}
