@@ -245,19 +245,8 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, lim
     tile_outputs = _tile_outputs(job, width, most_bytes)
     tiles = _tiles(columns, job, range(0, width, tile_outputs))
     planes = _offsets(step.places[lines.axis], from_pitch[lines.axis])
-    height, steps = target.shape[lines.axis], len(targets)
-    items = ITEMS_A_UNIT * compute_units
-    most_parts = max(1, steps // (LEAST_STEPS * job.lines))
-    slab_rows = job.slab_rows(tile_outputs, height * most_parts // items, most_bytes)
-    slabs = -(-height // slab_rows)
-    if job.lines > 1:
-        # The next step meets lines again.
-        slabs_an_item, parts = 1, min(steps, -(-items // slabs))
-    else:
-        # The next rows meet planes again.
-        parts = min(steps, items)
-        slabs_an_item = -(-slabs // -(-items // parts))
-    lanes = -(-slabs // slabs_an_item)
+    height = target.shape[lines.axis]
+    share = _share(job, (height, len(targets)), tile_outputs, ITEMS_A_UNIT * compute_units, most_bytes)
     sums = np.dtype(job.numbers.sum).type
     with np.errstate(over="ignore"):
         return Arguments(
@@ -267,15 +256,39 @@ def strip_arguments(source: Array, target: Array, step: Pass, job: StripJob, lim
                 np.array(tiles, np.int32),
             ),
             (
-                *map(np.int32, (steps, slabs_an_item, slab_rows, height, job.pitch(tile_outputs))),
+                *map(np.int32, (len(targets), share.slabs, share.slab_rows, height, job.pitch(tile_outputs))),
                 sums(step.cval),
                 np.int64(to_pitch[lines.axis]),
                 np.int32(are_whole(target)),
-                cl.LocalMemory(job.ring_bytes(tile_outputs, slab_rows)),
+                cl.LocalMemory(job.ring_bytes(tile_outputs, share.slab_rows)),
                 cl.LocalMemory(job.gathered_bytes(tile_outputs)),
             ),
-            (lanes, parts, len(tiles)),
+            (share.lanes, share.parts, len(tiles)),
         )
+
+
+class Share(NamedTuple):
+    """What a work item does: so many slabs of rows in one of `parts` of the steps; `lanes` of them cover all rows."""
+
+    slab_rows: int
+    slabs: int
+    lanes: int
+    parts: int
+
+
+def _share(job: StripJob, extents: tuple[int, int], outputs: int, items: int, most_bytes: int) -> Share:
+    """Return how rows and steps, `extents`, are shared among work items."""
+    height, steps = extents
+    most_parts = max(1, steps // (LEAST_STEPS * job.lines))
+    slab_rows = job.slab_rows(outputs, height * most_parts // items, most_bytes)
+    slabs = -(-height // slab_rows)
+    if job.lines > 1:
+        # The next step meets lines again.
+        return Share(slab_rows, 1, slabs, min(steps, -(-items // slabs)))
+    # The next rows meet planes again.
+    parts = min(steps, items)
+    slabs_an_item = -(-slabs // -(-items // parts))
+    return Share(slab_rows, slabs_an_item, -(-slabs // slabs_an_item), parts)
 
 
 def _offsets(places: Indices, pitch: int) -> Places:
