@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psutil
 import pytest
 from distributed import get_worker
@@ -178,6 +181,36 @@ def test_an_interrupt_comes_between_the_calls_of_a_cluster(monkeypatch: pytest.M
         with pytest.raises(KeyboardInterrupt):
             list(cluster.map_outcomes(empty_blocks(1000)))
     assert whole == [moment]
+
+
+# Endless quick tasks in threads: a lock is taken every few microseconds.
+QUICK_TASKS = """
+import itertools, time
+from convolume.clusters import ClusterSettings, Task, in_process
+with in_process.open_cluster(ClusterSettings(workers=1)) as cluster:
+    tasks = (Task("nap", (number,), time.sleep, (0.0002,)) for number in itertools.count())
+    print("begun", flush=True)
+    for _ in cluster.map_outcomes(tasks):
+        pass
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(300))
+def test_interrupts_at_any_moment(seed: int) -> None:
+    """Each ends the process within seconds, by no other error."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-c", QUICK_TASKS]
+    with subprocess.Popen(command, text=True, **pipes) as process:  # noqa: S603 (our own interpreter and words)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(np.random.default_rng(seed).uniform(0, 0.1))
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert errors.endswith("\nKeyboardInterrupt\n")
 
 
 def die_on(folder: str, bad: int, number: int) -> int:
