@@ -12,7 +12,17 @@ import pyopencl as cl
 from convolume.arrays import CACHE_LINE_BYTES
 from convolume.devices.opencl._arrangement import Arguments, are_whole, is_lost, outer_axes, pitches, vector_width
 from convolume.devices.opencl._jobs import Job, Numbers, Traits
-from convolume.devices.opencl._lines import Line, Row, columns_of, halves_of, offsets_of, parts_of, pitch_of, read_by
+from convolume.devices.opencl._lines import (
+    LINE_VOXELS,
+    Line,
+    Row,
+    columns_of,
+    halves_of,
+    offsets_of,
+    parts_of,
+    pitch_of,
+    read_by,
+)
 from convolume.devices.opencl._means import mean_numbers, raised_inverse
 
 if TYPE_CHECKING:
@@ -134,12 +144,13 @@ class BoxWalk:
     def _ring_bytes(self) -> int:
         """What the ring takes, and the lines behind it."""
         lines = (self.job.steps + self.job.x.bit_length() - 2) * self._line_pitch if self.x else 0
-        voxels = (self.job.b - 1) * self._row_pitch + lines
-        return max(voxels, 1) * np.dtype(self.job.numbers.sum).itemsize
+        return max(self._lines_begin + lines, 1) * np.dtype(self.job.numbers.sum).itemsize
 
     @property
-    def _row_pitch(self) -> int:
-        return pitch_of(self.tile + self.job.span)
+    def _lines_begin(self) -> int:
+        # Rows stand in lines as they do in lines of the cache: stores that cross those are slow.
+        ring = (self.job.b - 1) * -(-self.tile // self.job.span) * self.job.span
+        return ring + -(-len(self.row.before) // LINE_VOXELS) * LINE_VOXELS
 
     @property
     def _line_pitch(self) -> int:
@@ -163,7 +174,7 @@ class BoxWalk:
             self.tile,
             len(self.row.before),
             len(self.row.after),
-            self._row_pitch,
+            self._lines_begin,
             self._line_pitch,
         )
         boxes = (self.b, self.x)

@@ -1,6 +1,7 @@
 // Boxes along b and x by halves: sums of 2, 4, 8 … neighbours are made of two half as long, so that a voxel costs as
 // many additions as its box has digits. A work item walks along b and keeps as many rows as the box is long; along x,
 // a line of sums of every length. Rings are read before they are written: their columns never overlap, those of the source may.
+// What a column of vectors waits for stands together.
 // Neighbouring vectors are stored together, so that whole lines of the cache go past it.
 {% include "common.cl" %}
 {% set width, span, steps, sum_vector = job.vector_width, job.span, job.steps, job.sum_type ~ job.vector_width %}
@@ -16,10 +17,14 @@ typedef {{ sum_vector }} __attribute__((aligned(sizeof(sum_t)))) loose_sums_t;
 {% macro delayed(ring, name, length) %}
 {% set kept = [length, steps] | min %}
 {% for j in range(kept) %}
-const sums_t {{ ring }}{{ length }}_{{ j }} = GET({{ ring }}{{ length }} + {{ j }} * row_pitch + next);
-PUT({{ ring }}{{ length }} + {{ j }} * row_pitch + next, {{ name }}_{{ steps - kept + j }});
+const sums_t {{ ring }}{{ length }}_{{ j }} = GET({{ ring }}{{ length }} + {{ j * width }} + column);
+PUT({{ ring }}{{ length }} + {{ j * width }} + column, {{ name }}_{{ steps - kept + j }});
 {% endfor %}
 {% endmacro %}
+{# Where sums of a length begin this turn; turns take several rows. #}
+{% macro place_in_ring(length, begin) %}
+{{ (begin - 1) * width }}{{ " + (turn & %d) * %d" % (length - 1, width) if length > steps }}
+{%- endmacro %}
 // A sum of a line, and the one behind it.
 #define PAIR(length) GET(line##length + x) + GET(line##length + x + length)
 #define HANDED_ON(sums) convert_{{ sum_vector }}(TO_BETWEENS(sums))
@@ -28,7 +33,7 @@ __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const long *restrict places, __global const long *restrict axes,
                         int axis_count, int depth, int width_read, int width, int tile, int ends_before, int ends_after,
-                        int row_pitch, int line_pitch, long target_b, int has_whole_rows, sum_t outside_b, sum_t outside_x,
+                        int lines_begin, int line_pitch, long target_b, int has_whole_rows, sum_t outside_b, sum_t outside_x,
                         sum_t scale_b, sum_t scale_x, __local sum_t *ring, __local target_t *gathered) {
     long source_start = 0, target_start = 0;
     find_row(get_global_id(2), axis_count, axes, &source_start, &target_start);
@@ -41,7 +46,8 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     __global const long *ends = places + depth + {{ job.b - 1 }};
     const bool are_gathered = ARE_GATHERED;
 {% if job.x > 1 %}
-    __local sum_t *lines = ring + {{ job.b - 1 }} * row_pitch;
+    // Lines begin with a row's first voxel, their ends lie before and behind it.
+    __local sum_t *lines = ring + lines_begin;
 {% endif %}
 
     for (int b = start; b < stop + {{ job.b - 1 }}; b += {{ steps }}) {
@@ -58,16 +64,18 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
         __global target_t *to = target + (b - {{ job.b - 1 }}) * target_b;
         const int turn = b - start;
 {% for length in job.halves(job.b) %}
-        __local sum_t *half{{ length }} = ring + ({{ length - 1 }} + (turn & {{ length - 1 }})) * row_pitch;
+        __local sum_t *half{{ length }} = ring + {{ place_in_ring(length, length) }};
 {% endfor %}
 {% for length, begin in job.parts(job.b) %}
-        __local sum_t *total{{ length }} = ring + ({{ begin - 1 }} + (turn & {{ length - 1 }})) * row_pitch;
+        __local sum_t *total{{ length }} = ring + {{ place_in_ring(length, begin) }};
 {% endfor %}
         for (int begin = 0; begin < tile; begin += {{ span }}) {
+{% if job.x == 1 %}
             sums_t done[{{ job.vectors }}][{{ steps }}];
+{% endif %}
 {% for v in range(job.vectors) %}
             {
-            const int next = begin + {{ v * width }}, x = WITHIN(begin, tile - {{ span }}) + {{ v * width }};
+            const int column = (begin + {{ v * width }}) * {{ job.b - 1 }}, x = WITHIN(begin, tile - {{ span }}) + {{ v * width }};
 {% for j in range(steps) %}
             const sums_t sum1_{{ j }} = is_beyond[{{ j }}] ? (sums_t)(outside_b) : LOAD(from[{{ j }}] + x);
             PREFETCH(ahead[{{ j }}] + x, 2);
@@ -87,43 +95,44 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% set ns.total = "after" ~ length %}
 {% endfor %}
 {% for j in range(steps) %}
-            done[{{ v }}][{{ j }}] = {{ "(" ~ ns.total ~ "_" ~ j ~ " + 0) * scale_b" if job.b > 1 else ns.total ~ "_" ~ j }};
+{% set sums = "(%s_%d + 0) * scale_b" % (ns.total, j) if job.b > 1 else "%s_%d" % (ns.total, j) %}
+{% if job.x > 1 %}
+            PUT(lines + {{ j }} * line_pitch + x, {{ "HANDED_ON(%s)" % sums if job.b > 1 else sums }});
+{% else %}
+            done[{{ v }}][{{ j }}] = {{ sums }};
+{% endif %}
 {% endfor %}
             }
 {% endfor %}
+{% if job.x == 1 %}
             const int x = WITHIN(begin, tile - {{ span }});
 {% for j in range(steps) %}
-{% if job.x > 1 %}
-{% for v in range(job.vectors) %}
-            PUT(lines + {{ j }} * line_pitch + ends_before + x + {{ v * width }}, {{ ("HANDED_ON(done[%d][%d])" if job.b > 1 else "done[%d][%d]") % (v, j) }});
-{% endfor %}
-{% else %}
             if ({{ j }} >= low && {{ j }} < high) {
 {% for v in range(job.vectors) %}
                 STORE_LAST(to + {{ j }} * target_b + x + {{ v * width }}, gathered + ({{ j }} - low) * tile + x + {{ v * width }}, done[{{ v }}][{{ j }}]);
 {% endfor %}
             }
-{% endif %}
 {% endfor %}
+{% endif %}
         }
 {% if job.x > 1 %}
 {% set lengths = job.halves(job.x) %}
         if (low >= {{ steps }})
             continue;
         for (int i = 0; i < ends_before + ends_after; i++) {
-            __local sum_t *end = lines + (i < ends_before ? i : i + width_read);
-            __local const sum_t *inside = lines + ends_before + max(ends[i], 0L);
+            __local sum_t *end = lines - ends_before + (i < ends_before ? i : i + width_read);
+            __local const sum_t *inside = lines + (ends[i] < 0 ? 0 : ends[i]);
 {% for j in range(steps) %}
             end[{{ j }} * line_pitch] = ends[i] < 0 ? outside_x : inside[{{ j }} * line_pitch];
 {% endfor %}
         }
         for (int j = low; j < high; j++) {
-            __local sum_t *line1 = lines + j * line_pitch;
+            __local sum_t *line1 = lines + j * line_pitch - ends_before;
 {% for length in lengths[1:] %}
             __local sum_t *line{{ length }} = lines + {{ steps + loop.index0 }} * line_pitch;
 {% endfor %}
 {% for length in lengths[:-1] %}
-            for (int x = 0; x < line_pitch - {{ length + width }}; x += {{ width }})
+            for (int x = 0; x <= ends_before + width_read + ends_after - {{ 2 * length }}; x += {{ width }})
                 PUT(line{{ 2 * length }} + x, PAIR({{ length }}));
 {% endfor %}
             for (int next = 0; next < width; next += {{ span }}) {
