@@ -129,7 +129,7 @@ def test_the_usual_filters_are_served(
     assert actual.tobytes() == filter_array(image, operation, stepwise, Precision.SINGLE, np.float32).tobytes()
 
 
-@pytest.mark.parametrize(("ring_bytes", "is_served"), [(100_000, True), (20_000, False)])
+@pytest.mark.parametrize(("ring_bytes", "is_served"), [(130_000, True), (20_000, False)])
 @pytest.mark.parametrize("sigma", [1.5, (1.5, 1.5, 0)])
 def test_long_rows_are_cut_into_tiles(
     stepwise: Stepwise,

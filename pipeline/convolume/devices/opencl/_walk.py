@@ -177,9 +177,14 @@ class Walk:
         return cls(job, voxels[..., row.voxels], out, a, b, x, row) if job else None
 
     @property
+    def ahead(self) -> int:
+        """Steps for which the ring is filled while rows are finished: few taps wait for the memory, many for sums."""
+        return 0 if self.job.b.are_looped else self.job.steps
+
+    @property
     def slots(self) -> int:
-        """Coordinates along b whose rows stand in the ring."""
-        return len(self.b.weights) + self.job.steps - 1
+        """Coordinates along b whose rows stand in the ring: an odd number, for the reason of `pitch_of`."""
+        return (len(self.b.weights) + self.job.steps - 1 + self.ahead) | 1
 
     @property
     def local_bytes(self) -> int:
@@ -189,7 +194,7 @@ class Walk:
     @property
     def _ring_bytes(self) -> int:
         """What the ring takes, and the lines behind it."""
-        voxels = self.slots * self.job.rows * pitch_of(self.row.width) + self.job.steps * self._line_pitch
+        voxels = self._ring_voxels + self.job.steps * self._line_pitch
         return voxels * np.dtype(self.job.numbers.between).itemsize
 
     @property
@@ -198,8 +203,29 @@ class Walk:
         return int(self.job.steps * self.out.shape[-1] * np.dtype(self.job.numbers.target).itemsize)
 
     @property
+    def _ring_voxels(self) -> int:
+        slot, row, _ = self._ring_pitches
+        return max(self.slots * slot, self.job.rows * row)
+
+    @property
+    def _ring_pitches(self) -> tuple[int, int, int]:
+        """Return how far slots, rows and columns of the ring are from each other."""
+        # The first column may be a part of one.
+        columns = -(-self.row.width // self.job.span) + 1
+        if self.job.b.are_looped:
+            row = pitch_of(columns * self.job.span)
+            return self.job.rows * row, row, self.job.span
+        column = self.slots * self.job.span
+        return self.job.span, (columns | 1) * column, column
+
+    @property
     def _line_pitch(self) -> int:
-        return pitch_of(self.row.width + len(self.row.before) + len(self.row.after))
+        return pitch_of(self.row.width + len(self.row.before) + len(self.row.after) + LINE_VOXELS)
+
+    def _lead(self, source: Array) -> int:
+        """Return where columns begin: loads that cross lines of the cache count where a pass has many."""
+        is_wanted = self.job.on_cpu and self.job.a and self.job.a.are_looped
+        return lead_of(source, self.job.span) if is_wanted else 0
 
     def arguments(self, source: Array, target: Array, compute_units: int) -> Arguments:
         """Return what the program is called with; `source` and `target` may lie otherwise than `voxels` and `out`."""
@@ -212,6 +238,7 @@ class Walk:
         places = np.concatenate([rows, offsets_of(self.b, from_pitch), self.row.before, self.row.after])
         weights = [step.weights if step else np.ones(1) for step in (self.a, self.b, self.x)]
         blocks = -(-height // self.job.rows)
+        lead, before = self._lead(source), len(self.row.before)
         integers = (
             len(axes) // 3,
             *map(len, weights),
@@ -219,11 +246,14 @@ class Walk:
             depth,
             self.row.width,
             target.shape[-1],
-            lead_of(source, self.job.span) if self.job.on_cpu else 0,
-            len(self.row.before),
+            lead,
+            before,
             len(self.row.after),
             self.slots,
-            pitch_of(self.row.width),
+            self.ahead,
+            *self._ring_pitches,
+            # Columns stand in them as they do in lines of the cache.
+            self._ring_voxels + before + -(before + lead) % LINE_VOXELS,
             self._line_pitch,
         )
         longs = (from_pitch[self.b.axis], to_pitch[self.a.axis] if self.a else 0, to_pitch[self.b.axis])

@@ -76,8 +76,10 @@ inline void store_rows(__global target_t *to, long pitch, __local const target_t
 {% endif %}
 {% if job.loose_pointers %}
 #define PREFETCH(place, level) __builtin_prefetch((const void *)(ulong)(place), 0, level)
+#define FETCH_TO_STORE(place) __builtin_prefetch((const void *)(ulong)(place), 1, 3)
 {% else %}
 #define PREFETCH(place, level)
+#define FETCH_TO_STORE(place)
 {% endif %}
 {% if job.is_rounded %}
 {% macro nearest(name, type) %}

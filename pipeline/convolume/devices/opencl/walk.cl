@@ -1,6 +1,7 @@
 // One axis after the other in one walk through memory: a work item owns {{ job.rows }} rows along a and all of x, and walks along b.
 // The pass along a reads the source and fills a ring of rows, the pass along b reads the ring, the pass along x one
 // line whose two ends are filled. What lies beyond a face is a place in a list, so nothing is copied to be padded.
+// What that reads together stands together in the ring where it is little: the lines of one column, for every column of every row.
 {% include "common.cl" %}
 {% set width, span = job.vector_width, job.span %}
 {% set sum_vector = job.sum_type ~ width %}
@@ -81,10 +82,9 @@ for (int i = {{ count - 1 }}; i < extent_{{ name }}; i++)
 {% endmacro %}
 {% macro weigh_along_x(i) %}
 {
-    __local const between_t *part = lines + x + {{ i }};
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
-    sum{{ o }}_{{ v }} += LOAD_LOCAL(part + {{ o }} * line_pitch + {{ v * width }}) * weights_x[{{ i }}];
+    sum{{ o }}_{{ v }} += LOAD_LOCAL(part + {{ o }} * line_pitch + {{ v * width }} + {{ i }}) * weights_x[{{ i }}];
 {% endfor %}
 {% endfor %}
 }
@@ -94,7 +94,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                         __global const sum_t *restrict weights, __global const long *restrict places,
                         __global const long *axes, int axis_count, int extent_a, int extent_b, int extent_x,
                         int height, int depth, int width_read, int width, int lead, int ends_before, int ends_after,
-                        int slots, int row_pitch, int line_pitch, long pitch_b, long target_a, long target_b, int has_whole_rows,
+                        int slots, int ahead, int slot_pitch, int row_pitch, int column_pitch, int lines_begin, int line_pitch, long pitch_b, long target_a, long target_b, int has_whole_rows,
                         sum_t outside_a, sum_t outside_b, sum_t outside_x, __local between_t *ring, __local int *held,
                         __local target_t *gathered) {
     long source_start = 0, target_start = 0;
@@ -106,49 +106,60 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     __global const sum_t *weights_a = weights, *weights_b = weights + extent_a, *weights_x = weights_b + extent_b;
     __global const long *places_b = places + height + extent_a - 1;
     __global const long *ends = places_b + depth + extent_b - 1;
-    const int slot_size = {{ job.rows }} * row_pitch;
-    __local between_t *lines = ring + slots * slot_size;
-    const bool are_gathered = ARE_GATHERED;
+    // Lines begin with a row's first voxel, their ends lie before and behind it.
+    __local between_t *lines = ring + lines_begin;
+    const bool are_gathered = ARE_GATHERED{{ " || lead" if not job.x }};
+    const int reach = extent_b + {{ job.steps - 1 }};
     int filled = start;
 
-    for (int begin = start; begin < stop; begin += {{ job.steps }}) {
+    // Every turn finishes its rows, one by one, and meanwhile fills the ring for so many steps ahead, so that reading and
+    // storing go on side by side. The first ones only fill.
+    for (int begin = start - (reach + {{ job.steps - 1 }}) / {{ job.steps }} * {{ job.steps }}; begin < stop; begin += {{ job.steps }}) {
         const int b = min(begin, stop - {{ job.steps }});
-        for (; filled < b + {{ job.steps - 1 }} + extent_b; filled++) {
-            __local between_t *slot = ring + (filled - start) % slots * slot_size;
-            if (places_b[filled] < 0) {
-                for (int i = 0; i < slot_size; i++)
-                    slot[i] = TO_BETWEEN(outside_b);
-                continue;
-            }
-            for (int r = 0; r < {{ job.rows }}; r += {{ job.rows_at_once }}) {
-                // Loads that cross lines of the cache take twice as long: all but the first and the last begin with one.
-                for (int next = lead; next < width_read; next += {{ span }}) {
-                    const int x = WITHIN(next, width_read - {{ span }});
-                    __global const source_t *from = source + source_start + places_b[filled] + x;
+        for (int i = 0; i < reach && begin >= start; i++)
+            held[i] = (b - start + i) % slots * slot_pitch;
+        for (int r = 0; r < {{ job.rows }}; r++) {
+            const int wanted = min(begin + reach + (r + 1) * ahead / {{ job.rows }}, stop + extent_b - 1);
+            for (; filled < wanted; filled++) {
+                __local between_t *slot = ring + (filled - start) % slots * slot_pitch;
+                if (places_b[filled] < 0) {
+                    for (int r = 0; r < {{ job.rows }}; r++)
+                        for (int column = 0; column < (width_read - lead + {{ span - 1 }}) / {{ span }}; column++)
+                            for (int i = 0; i < {{ span }}; i++)
+                                slot[r * row_pitch + column * column_pitch + i] = TO_BETWEEN(outside_b);
+                    continue;
+                }
+                for (int first = 0; first < {{ job.rows }}; first += {{ job.rows_at_once }}) {
+                    for (int next = lead; next < width_read; next += {{ span }}) {
+                        const int x = WITHIN(next, width_read - {{ span }});
+                        __global const source_t *from = source + source_start + places_b[filled] + x;
+                        __local between_t *column = slot + first * row_pitch + (next - lead) / {{ span }} * column_pitch;
 {% if job.a %}
-                    __global const long *rows = places + a + r;
-{{ weigh("a", job.a, job.rows_at_once) | indent(20, true) }}
+                        __global const long *rows = places + a + first;
+{{ weigh("a", job.a, job.rows_at_once) | indent(24, true) }}
 {% endif %}
 {% for o in range(job.rows_at_once) %}
+{% if not job.b.are_looped %}
+                        FETCH_TO_STORE(column + {{ o }} * row_pitch + column_pitch);
+{% endif %}
 {% for v in range(job.vectors) %}
-                    STORE_LOCAL(slot + (r + {{ o }}) * row_pitch + x + {{ v * width }}, {{ "sum" ~ o ~ "_" ~ v if job.a else "LOAD(from + " ~ v * width ~ ")" }});
+                        STORE_LOCAL(column + {{ o }} * row_pitch + {{ v * width }}, {{ "sum" ~ o ~ "_" ~ v if job.a else "LOAD(from + " ~ v * width ~ ")" }});
 {% endfor %}
 {% endfor %}
+                    }
                 }
             }
-        }
-        for (int i = 0; i < slots; i++)
-            held[i] = (b - start + i) % slots * slot_size;
-        for (int r = 0; r < {{ job.rows }}; r++) {
+            if (begin < start)
+                continue;
             __global target_t *to = target + target_start + (a + r) * target_a + b * target_b;
-            for (int next = 0; next < width_read; next += {{ span }}) {
+            for (int next = lead; next < width_read; next += {{ span }}) {
                 const int x = WITHIN(next, width_read - {{ span }});
-                __local const between_t *column = ring + r * row_pitch + x;
+                __local const between_t *column = ring + r * row_pitch + (next - lead) / {{ span }} * column_pitch;
 {{ weigh("b", job.b, job.steps) | indent(16, true) }}
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
 {% if job.x %}
-                STORE_LOCAL(lines + {{ o }} * line_pitch + ends_before + x + {{ v * width }}, sum{{ o }}_{{ v }});
+                STORE_LOCAL(lines + {{ o }} * line_pitch + x + {{ v * width }}, sum{{ o }}_{{ v }});
 {% else %}
                 STORE_LAST(to + {{ o }} * target_b + x + {{ v * width }}, gathered + {{ o }} * width + x + {{ v * width }}, sum{{ o }}_{{ v }});
 {% endif %}
@@ -158,14 +169,13 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% if job.x %}
             for (int o = 0; o < {{ job.steps }}; o++) {
                 __local between_t *line = lines + o * line_pitch;
-                __local const between_t *inside = line + ends_before;
                 for (int i = 0; i < ends_before + ends_after; i++)
-                    line[i < ends_before ? i : i + width_read] = ends[i] < 0 ? TO_BETWEEN(outside_x) : inside[ends[i]];
+                    line[i < ends_before ? i - ends_before : i - ends_before + width_read] = ends[i] < 0 ? TO_BETWEEN(outside_x) : line[ends[i]];
             }
             for (int next = 0; next < width; next += {{ span }}) {
                 const int x = WITHIN(next, width - {{ span }});
+                __local const between_t *part = lines - ends_before + x;
 {% if job.x.by_halves %}
-                __local const between_t *part = lines + x;
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
                 const sums_t sum{{ o }}_{{ v }} = (0{% for tree in job.x.trees("ON_LINE(" ~ o ~ ", " ~ v ~ ", %d)") %} + {{ tree }}{% endfor %}) * weights_x[0];
