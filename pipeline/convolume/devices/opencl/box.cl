@@ -121,10 +121,16 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             continue;
         for (int i = 0; i < ends_before + ends_after; i++) {
             __local sum_t *end = lines - ends_before + (i < ends_before ? i : i + width_read);
-            __local const sum_t *inside = lines + (ends[i] < 0 ? 0 : ends[i]);
+            __local const sum_t *inside = lines + ends[i];
+            if (ends[i] < 0) {
 {% for j in range(steps) %}
-            end[{{ j }} * line_pitch] = ends[i] < 0 ? outside_x : inside[{{ j }} * line_pitch];
+                end[{{ j }} * line_pitch] = outside_x;
 {% endfor %}
+            } else {
+{% for j in range(steps) %}
+                end[{{ j }} * line_pitch] = inside[{{ j }} * line_pitch];
+{% endfor %}
+            }
         }
         for (int j = low; j < high; j++) {
             __local sum_t *line1 = lines + j * line_pitch - ends_before;
