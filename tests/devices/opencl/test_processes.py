@@ -56,6 +56,20 @@ os.waitpid(child, 0)
 """
 
 
+THREADS = """
+import json, os, sys
+import pyopencl
+processors = set(json.loads(sys.argv[1]))
+os.sched_setaffinity(0, processors)
+before = set(os.listdir("/proc/self/task"))
+from convolume.devices.opencl import available
+available()
+started = set(os.listdir("/proc/self/task")) - before
+print(json.dumps([sorted(os.sched_getaffinity(int(thread))) for thread in sorted(started, key=int)]))
+print(os.environ.get("POCL_AFFINITY"))
+"""
+
+
 def _python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 (our own interpreter and code)
         [sys.executable, "-W", "error", "-c", code, *arguments],
@@ -134,6 +148,35 @@ def test_workers_of_a_processor_share_its_threads() -> None:
     info = next(info for info in available() if info.platform == "Portable Computing Language")
     done = _python(CORRELATE, info.identifier, **worker_environment(info, 1))
     assert done.stdout.split()[-1] == "1"
+
+
+ALL_PROCESSORS = list(range(os.cpu_count() or 1))
+
+
+@needs_pocl
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or os.sched_getaffinity(0) != set(ALL_PROCESSORS),
+    reason="this system binds no threads to processors, or this process may not use all of them",
+)
+@pytest.mark.parametrize(
+    ("allowed", "variables", "bound"),
+    [
+        (ALL_PROCESSORS, {}, [[processor] for processor in ALL_PROCESSORS]),
+        (ALL_PROCESSORS, {"POCL_AFFINITY": "0"}, [ALL_PROCESSORS] * len(ALL_PROCESSORS)),
+        (ALL_PROCESSORS, {"POCL_MAX_PTHREAD_COUNT": "1"}, [ALL_PROCESSORS]),
+        (ALL_PROCESSORS[-1:], {}, [ALL_PROCESSORS[-1:]] * len(ALL_PROCESSORS)),
+    ],
+    ids=["alone", "as the user has it", "few threads", "few processors"],
+)
+def test_threads_keep_to_a_processor_each_where_all_are_ours(
+    tmp_path: Path, allowed: list[int], variables: dict[str, str], bound: list[list[int]]
+) -> None:
+    """And the environment, which later processes inherit, is as it was."""
+    threads, left = _python(THREADS, json.dumps(allowed), OCL_ICD_VENDORS=str(tmp_path), **variables).stdout.split(
+        "\n"
+    )[:2]
+    assert json.loads(threads) == bound
+    assert left == str(variables.get("POCL_AFFINITY"))
 
 
 def test_gpus_need_no_variables() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import pyopencl as cl
 
 from convolume.devices._cache import recall
-from convolume.devices.opencl._environment import POCL_PLATFORM
+from convolume.devices.opencl._environment import POCL_PLATFORM, threads_on_processors
 from convolume.devices.opencl._jobs import Traits
 from convolume.devices.opencl._vectors import compiled_vector_bytes
 from convolume.errors import DeviceError
@@ -110,7 +110,8 @@ def _platforms() -> list[cl.Platform]:
 
 def _devices_of(platform: cl.Platform) -> list[cl.Device]:
     try:
-        return list(platform.get_devices())
+        with threads_on_processors():
+            return list(platform.get_devices())
     except cl.Error:  # a driver without its hardware
         return []
 
