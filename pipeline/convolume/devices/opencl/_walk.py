@@ -50,6 +50,8 @@ WALKS = ((1, False), (2, False), (1, True), (2, True))
 MAX_UNROLLED_TAPS = 32
 # Longer boxes have a program of their own.
 MOST_OF_BOX = 8
+# Passes along b over so many voxels wait for the memory, longer ones for their sums.
+FEW_LINES = 8
 # Rows, ring and weights stay in the second-level cache of a core.
 RING_BYTES = 512 * 1024
 LEAST_TILE = 64
@@ -178,8 +180,8 @@ class Walk:
 
     @property
     def ahead(self) -> int:
-        """Steps for which the ring is filled while rows are finished: few taps wait for the memory, many for sums."""
-        return 0 if self.job.b.are_looped else self.job.steps
+        """Steps for which the ring is filled while rows are finished."""
+        return self.job.steps if len(self.b.weights) <= FEW_LINES else 0
 
     @property
     def slots(self) -> int:
@@ -212,11 +214,11 @@ class Walk:
         """Return how far slots, rows and columns of the ring are from each other."""
         # The first column may be a part of one.
         columns = -(-self.row.width // self.job.span) + 1
-        if self.job.b.are_looped:
-            row = pitch_of(columns * self.job.span)
-            return self.job.rows * row, row, self.job.span
-        column = self.slots * self.job.span
-        return self.job.span, (columns | 1) * column, column
+        if len(self.b.weights) <= FEW_LINES:
+            column = self.slots * self.job.span
+            return self.job.span, (columns | 1) * column, column
+        row = pitch_of(columns * self.job.span)
+        return self.job.rows * row, row, self.job.span
 
     @property
     def _line_pitch(self) -> int:
