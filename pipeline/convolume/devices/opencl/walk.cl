@@ -94,7 +94,8 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
                         __global const sum_t *restrict weights, __global const long *restrict places,
                         __global const long *axes, int axis_count, int extent_a, int extent_b, int extent_x,
                         int height, int depth, int width_read, int width, int lead, int ends_before, int ends_after,
-                        int slots, int ahead, int slot_pitch, int row_pitch, int column_pitch, int lines_begin, int line_pitch, long pitch_b, long target_a, long target_b, int has_whole_rows,
+                        int slots, int ahead, int slot_pitch, int row_pitch, int column_pitch, int lines_begin, int line_pitch,
+                        long pitch_b, long target_a, long target_b, int has_whole_rows,
                         sum_t outside_a, sum_t outside_b, sum_t outside_x, __local between_t *ring, __local int *held,
                         __local target_t *gathered) {
     long source_start = 0, target_start = 0;
@@ -123,10 +124,10 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             for (; filled < wanted; filled++) {
                 __local between_t *slot = ring + (filled - start) % slots * slot_pitch;
                 if (places_b[filled] < 0) {
-                    for (int r = 0; r < {{ job.rows }}; r++)
+                    for (int row = 0; row < {{ job.rows }}; row++)
                         for (int column = 0; column < (width_read - lead + {{ span - 1 }}) / {{ span }}; column++)
                             for (int i = 0; i < {{ span }}; i++)
-                                slot[r * row_pitch + column * column_pitch + i] = TO_BETWEEN(outside_b);
+                                slot[row * row_pitch + column * column_pitch + i] = TO_BETWEEN(outside_b);
                     continue;
                 }
                 for (int first = 0; first < {{ job.rows }}; first += {{ job.rows_at_once }}) {
