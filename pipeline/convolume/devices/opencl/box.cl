@@ -121,12 +121,12 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             continue;
         for (int i = 0; i < ends_before + ends_after; i++) {
             __local sum_t *end = lines - ends_before + (i < ends_before ? i : i + width_read);
-            __local const sum_t *inside = lines + ends[i];
             if (ends[i] < 0) {
 {% for j in range(steps) %}
                 end[{{ j }} * line_pitch] = outside_x;
 {% endfor %}
             } else {
+                __local const sum_t *inside = lines + ends[i];
 {% for j in range(steps) %}
                 end[{{ j }} * line_pitch] = inside[{{ j }} * line_pitch];
 {% endfor %}

@@ -1,7 +1,7 @@
 // One axis after the other in one walk through memory: a work item owns {{ job.rows }} rows along a and all of x, and walks along b.
 // The pass along a reads the source and fills a ring of rows, the pass along b reads the ring, the pass along x one
 // line whose two ends are filled. What lies beyond a face is a place in a list, so nothing is copied to be padded.
-// What that reads together stands together in the ring where it is little: the lines of one column, for every column of every row.
+// Where the pass along b needs few lines, those of a column stand together in the ring, column after column; else rows do.
 {% include "common.cl" %}
 {% set width, span = job.vector_width, job.span %}
 {% set sum_vector = job.sum_type ~ width %}
