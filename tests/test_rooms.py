@@ -27,7 +27,7 @@ FAMILIES = ("clusters", "devices", "filters", "stores")
 # From the words up; a room is a module or a folder of the package.
 LINES = (
     frozenset(
-        "addresses arrays boundary errors image layouts lengths numerics operations ".split()  # noqa: SIM905
+        "addition_chain addresses arrays boundary errors image layouts lengths numerics operations ".split()  # noqa: SIM905
         + "records regions registry stages stencil".split()  # noqa: SIM905
     ),
     frozenset(FAMILIES),

@@ -20,7 +20,7 @@ __all__ = ["Stencil"]
 
 # Weights of a line that differ by no more are the same to scipy (DBL_EPSILON of C).
 _NEARLY_EQUAL = float(np.finfo(np.float64).eps)
-# So many ones are added in the same order by their taps and by halves.
+# So many ones are added in the same order by their taps and by an addition chain.
 _MOST_ONES = 3
 
 
@@ -180,12 +180,12 @@ class Stencil:
         is_box = is_line and not self.by_lines and flat[0] != 0 and bool((flat == flat[0]).all())
         return float(flat[0]) if is_box else None
 
-    def adds_by_halves(self, *, exact: bool) -> bool:
+    def adds_as_box(self, *, exact: bool) -> bool:
         """Say whether it is summed as a box is: bits depend on it, so every program asks here.
 
-        With ``S_1 = in`` and ``S_2m[i] = S_m[i] + S_m[i + m]``, a box of n voxels is the sum of those S that n is made
-        of, the largest first, weighed at the end: ``(0 + (S_8[i] + S_4[i + 8]) + S_1[i + 12]) · weight`` for 13.
-        Up to three ones are summed in this order by their taps, too.
+        Sums of neighbours are made of two shorter ones, by `convolume.addition_chain`, and weighed at the end:
+        ``(0 + S_5[i]) · weight`` with ``S_5[i] = S_3[i] + S_2[i + 3]`` for 5. Up to three ones are summed in this order
+        by their taps, too.
 
         Parameters
         ----------
@@ -195,7 +195,7 @@ class Stencil:
         Examples
         --------
         >>> box = Stencil.correlate([0.2] * 5)
-        >>> box.adds_by_halves(exact=False), box.adds_by_halves(exact=True)
+        >>> box.adds_as_box(exact=False), box.adds_as_box(exact=True)
         (True, False)
         """
         return not exact and self.box_weight is not None and (self.size > _MOST_ONES or self.box_weight != 1)

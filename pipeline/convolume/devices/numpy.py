@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from convolume.addition_chain import additions
 from convolume.devices import Device
 from convolume.numerics import Precision, truncate_like_scipy
 from convolume.records import DeviceInfo
@@ -38,10 +39,10 @@ class NumpyDevice(Device):
         dtype = np.float32 if precision is Precision.SINGLE else np.float64
         with np.errstate(all="ignore"):
             is_exact = precision is Precision.SCIPY
-            by_halves = stencil.adds_by_halves(exact=is_exact)
+            as_box = stencil.adds_as_box(exact=is_exact)
             # Neighbours along a box share their sums.
-            for tile in _tiles(out.shape, int(np.argmax(stencil.shape)) if by_halves else out.ndim - 1):
-                sums = (_box_sum if by_halves else _weighted_sum)(padded, tile, stencil, dtype)
+            for tile in _tiles(out.shape, int(np.argmax(stencil.shape)) if as_box else out.ndim - 1):
+                sums = (_box_sum if as_box else _weighted_sum)(padded, tile, stencil, dtype)
                 out[tile] = truncate_like_scipy(sums, out.dtype, by_lines=stencil.by_lines) if is_exact else sums
 
 
@@ -90,22 +91,15 @@ def _weighted_sum(padded: Array, tile: tuple[slice, ...], stencil: Stencil, dtyp
 
 
 def _box_sum(padded: Array, tile: tuple[slice, ...], stencil: Stencil, dtype: npt.DTypeLike) -> Array:
-    """Return sums in the order of `Stencil.adds_by_halves`."""
+    """Return sums in the order of `Stencil.adds_as_box`."""
     axis, size = int(np.argmax(stencil.shape)), stencil.size
     reach = tuple(slice(s.start, s.stop + n - 1) for s, n in zip(tile, stencil.shape, strict=True))
     sums_of = {1: np.moveaxis(padded[reach].astype(dtype), axis, 0)}
-    count = len(sums_of[1]) - size + 1
-    length = 1
-    while 2 * length <= size:
-        sums_of[2 * length] = sums_of[length][:-length] + sums_of[length][length:]
-        length *= 2
-    total, begin = sums_of[length][:count], length
-    while begin < size:
-        length //= 2
-        if begin + length <= size:
-            total = total + sums_of[length][begin : begin + count]
-            begin += length
-    return np.moveaxis((total + np.asarray(0, dtype)) * np.asarray(stencil.box_weight, dtype), 0, axis)
+    for first, second in additions(size):
+        earlier, later = sums_of[first], sums_of[second][first:]
+        count = min(len(earlier), len(later))
+        sums_of[first + second] = earlier[:count] + later[:count]
+    return np.moveaxis((sums_of[size] + np.asarray(0, dtype)) * np.asarray(stencil.box_weight, dtype), 0, axis)
 
 
 def _window(padded: Array, tile: tuple[slice, ...], offset: tuple[int, ...]) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
+from convolume.addition_chain import addition_chain
 from convolume.devices._transform import Transform, transform_tile
 from convolume.errors import InputError
 from convolume.numerics import Precision
@@ -188,13 +189,12 @@ def _transform_ns(step: Correlate, shape: tuple[int, ...], voxels: int, speeds: 
 
 
 def _sums(step: Correlate) -> int:
-    """Return how many sums a voxel takes in a program that is made for a stencil: one a tap; boxes go by halves.
+    """Return how many sums a voxel takes in a program that is made for a stencil.
 
-    A box of n voxels is made of sums of 1, 2, 4 … voxels, by one addition each, and of those that n is made of.
+    One a tap; of a box those of its addition chain, and one that weighs.
     """
-    size = step.stencil.size
-    is_box = step.stencil.adds_by_halves(exact=False)
-    return size.bit_length() + size.bit_count() - 1 if is_box else step.stencil.tap_count
+    stencil = step.stencil
+    return len(addition_chain(stencil.size)) if stencil.adds_as_box(exact=False) else stencil.tap_count
 
 
 def _expected(taken_ns: float, speeds: MethodSpeeds) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from convolume.addition_chain import additions
 from convolume.boundary import OUTSIDE, BoundaryMode, source_indices
 from convolume.operations import Combine, Correlate, Sequence
 
@@ -24,7 +25,7 @@ __all__ = [
     "fill_faces",
     "rounding_bound",
     "scipy_is_sound",
-    "sum_by_halves",
+    "sum_as_box",
     "tap_count",
     "transform_bound",
 ]
@@ -140,9 +141,9 @@ def assert_close(actual: Array, expected: Array, bound: Array, note: str = "") -
 
 def _weighted_sum(padded: Array64, stencil: Stencil) -> Array64:
     shape = stencil.halo.inner(padded.shape)
-    if stencil.adds_by_halves(exact=False) and stencil.box_weight is not None:
+    if stencil.adds_as_box(exact=False) and stencil.box_weight is not None:
         axis = int(np.argmax(stencil.shape))
-        sums = sum_by_halves(np.moveaxis(padded, axis, 0), stencil.size)
+        sums = sum_as_box(np.moveaxis(padded, axis, 0), stencil.size)
         return np.moveaxis((0 + sums) * stencil.box_weight, 0, axis)
     result = np.zeros(shape)
     for window, weight in _windows(padded, stencil, shape):
@@ -150,26 +151,18 @@ def _weighted_sum(padded: Array64, stencil: Stencil) -> Array64:
     return result / stencil.divisor
 
 
-def sum_by_halves(voxels: Array, size: int) -> Array:
-    """Return the sums of so many neighbours along the first axis, in the order of `Stencil.adds_by_halves`.
+def sum_as_box(voxels: Array, size: int) -> Array:
+    """Return the sums of so many neighbours along the first axis, in the order of `Stencil.adds_as_box`.
 
     Examples
     --------
-    >>> sum_by_halves(np.array([1.0, 2.0, 4.0, 8.0]), 3).tolist()
+    >>> sum_as_box(np.array([1.0, 2.0, 4.0, 8.0]), 3).tolist()
     [7.0, 14.0]
     """
     if size == 1:
         return voxels
-    # A whole power of two is two halves; of others the largest power comes first, and what is left follows.
-    longest = 1 << ((size - 1).bit_length() - 1)
-    total = sum_by_halves(voxels[: len(voxels) - size + longest], longest)
-    begin, left = longest, size - longest
-    while left:
-        length = 1 << (left.bit_length() - 1)
-        part = voxels[begin : len(voxels) - size + begin + length]
-        total = total + sum_by_halves(part, length)
-        begin, left = begin + length, left - length
-    return total
+    first, second = additions(size)[-1]
+    return sum_as_box(voxels[: len(voxels) - second], first) + sum_as_box(voxels[first:], second)
 
 
 def _windows(padded: Array64, stencil: Stencil, shape: tuple[int, ...]) -> Iterator[tuple[Array64, float]]:

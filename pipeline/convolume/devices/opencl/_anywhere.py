@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from convolume.boundary import OUTSIDE
-from convolume.devices.opencl._arrangement import Laid, pitches, weights_and_taps
+from convolume.devices.opencl._arrangement import Laid, completed_by, pitches, weights_and_taps
 from convolume.devices.opencl._jobs import Job, Numbers, one_voxel
 
 if TYPE_CHECKING:
@@ -19,19 +19,19 @@ __all__ = ["AnywhereJob", "anywhere_arguments", "anywhere_job"]
 
 @dataclass(frozen=True, slots=True)
 class AnywhereJob(Job):
-    """A program for any stencil of so many axes; `by_lines` and `by_halves` as `GenericJob` has them."""
+    """A program for any stencil of so many axes; `by_lines` and `as_box` as `GenericJob` has them."""
 
     template: ClassVar[str] = "anywhere.cl"
     ndim: int
     by_lines: bool
-    by_halves: bool
+    as_box: bool
 
 
 def anywhere_job(step: Pass, numbers: Numbers) -> AnywhereJob:
     """Return the job for a pass."""
     stencil = step.stencil
-    by_halves = stencil.adds_by_halves(exact=numbers.exact)
-    return AnywhereJob(*one_voxel(numbers), stencil.ndim, stencil.by_lines, by_halves)
+    as_box = stencil.adds_as_box(exact=numbers.exact)
+    return AnywhereJob(*one_voxel(numbers), stencil.ndim, stencil.by_lines, as_box)
 
 
 def anywhere_arguments(source: Laid, target: Laid, step: Pass, numbers: Numbers) -> list[Any]:
@@ -45,7 +45,7 @@ def anywhere_arguments(source: Laid, target: Laid, step: Pass, numbers: Numbers)
     with np.errstate(over="ignore"):
         return [
             weights.astype(numbers.sum),
-            taps,
+            np.concatenate([taps.ravel(), completed_by(step.stencil)]),
             np.concatenate(places),
             np.concatenate([starts, np.array(target.shape), pitches(target)]),
             np.dtype(numbers.sum).type(step.cval),

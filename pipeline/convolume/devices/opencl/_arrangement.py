@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from convolume.addition_chain import completed_sums
 from convolume.arrays import CACHE_LINE_BYTES
 from convolume.boundary import OUTSIDE
 from convolume.devices.opencl._jobs import GenericJob, Numbers, Traits
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Arguments",
     "are_whole",
+    "completed_by",
     "generic_arguments",
     "generic_job",
     "is_lost",
@@ -78,8 +80,8 @@ def generic_job(stencil: Stencil, numbers: Numbers, traits: Traits) -> GenericJo
     width = vector_width(numbers, traits)
     vectors = GENERIC_VECTORS if width > 1 else 1
     common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors)
-    by_halves = stencil.adds_by_halves(exact=numbers.exact)
-    return GenericJob(*common, by_lines=stencil.by_lines, by_halves=by_halves)
+    as_box = stencil.adds_as_box(exact=numbers.exact)
+    return GenericJob(*common, by_lines=stencil.by_lines, as_box=as_box)
 
 
 def vector_width(numbers: Numbers, traits: Traits) -> int:
@@ -96,7 +98,7 @@ def generic_arguments(source: Array, target: Array, stencil: Stencil, job: Gener
     width = target.shape[-1]
     counts = (len(axes) // 3, tap_count, width, *((pair_count,) if job.by_lines else ()))
     return Arguments(
-        (weights.astype(job.numbers.sum), taps @ pitches(source), axes),
+        (weights.astype(job.numbers.sum), np.concatenate([taps @ pitches(source), completed_by(stencil)]), axes),
         tuple(np.int32(number) for number in counts),
         (1 if job.on_cpu else width, count),
     )
@@ -114,6 +116,11 @@ def weights_and_taps(stencil: Stencil) -> tuple[npt.NDArray[np.float64], npt.NDA
         weights += [*(weight for *_, weight in pairs), *(sign for *_, sign, _ in pairs), stencil.divisor]
     offsets = np.array(places, np.int64).reshape(-1, stencil.ndim)
     return np.array(weights, np.float64), offsets, (len(taps), len(pairs))
+
+
+def completed_by(stencil: Stencil) -> npt.NDArray[np.int64]:
+    """Return how many sums each voxel of a box completes, which stands behind its taps; of other stencils nothing."""
+    return np.array(() if stencil.box_weight is None else completed_sums(stencil.size), np.int64)
 
 
 def outer_axes(source: Array, target: Array, axes: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], int]:

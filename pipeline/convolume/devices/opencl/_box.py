@@ -1,9 +1,9 @@
-"""Boxes over one axis after the other, by halves: what `box.cl` is made for and told."""
+"""Boxes over one axis after the other: what `box.cl` is made for and told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +11,13 @@ import pyopencl as cl
 
 from convolume.arrays import CACHE_LINE_BYTES
 from convolume.devices.opencl._arrangement import Arguments, are_whole, is_lost, outer_axes, pitches, vector_width
-from convolume.devices.opencl._jobs import Job, Numbers, Traits
+from convolume.devices.opencl._box_job import BoxJob, steps_of
 from convolume.devices.opencl._lines import (
     LINE_VOXELS,
     Line,
     Row,
     columns_of,
-    halves_of,
     offsets_of,
-    parts_of,
     pitch_of,
     read_by,
 )
@@ -29,50 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from convolume.devices import Pass
+    from convolume.devices.opencl._jobs import Numbers, Traits
 
-__all__ = ["BoxJob", "BoxWalk", "box_walks"]
+__all__ = ["BoxWalk", "box_walks"]
 
 Array = npt.NDArray[Any]
 
 # Rows of sums stay in the second-level cache of a core: those of tiles of planes, and at most.
 RING_BYTES, MOST_RING_BYTES = 128 * 1024, 512 * 1024
 LEAST_TILE = 64
-# Rows whose sums are made from one another in registers.
-STEPS = 4
 # Vectors whose sums are stored together, where they are no longer than a line of the cache.
 VECTORS = 2
 # What one program hands to the next is made in slabs of about so many bytes; none is thinner than two boxes.
 SLAB_BYTES, SLAB_BOXES = 64 * 1024 * 1024, 2
-
-
-@dataclass(frozen=True, slots=True)
-class BoxJob(Job):
-    """A program for boxes of `b` voxels along b and `x` along x; 1 where there is no such pass.
-
-    It takes `steps` rows along b at a time.
-    """
-
-    template: ClassVar[str] = "box.cl"
-    steps: int
-    b: int
-    x: int
-
-    def longest(self, size: int) -> int:
-        """Return the longest sum that a box is made of."""
-        return parts_of(size)[0][0]
-
-    def halves(self, size: int) -> list[int]:
-        """Return the lengths of sums that longer ones are made of."""
-        return halves_of(size)
-
-    def parts(self, size: int) -> list[tuple[int, int]]:
-        """Return length and beginning of the sums that are added to the longest."""
-        return parts_of(size)[1:]
-
-    @property
-    def unrolled_sums(self) -> int:
-        """Additions that stand in the source."""
-        return 6 * (self.b.bit_length() + self.x.bit_length())
 
 
 @dataclass(frozen=True)
@@ -117,7 +84,8 @@ class BoxWalk:
         if any(is_lost(box.line.places, box.line.cval, read, numbers) for box in roles if box):
             return None
         common = (numbers, traits.on_cpu, traits.loose_pointers, width, vectors)
-        job = BoxJob(*common, STEPS, b.size if b else 1, x.size if x else 1)
+        size = b.size if b else 1
+        job = BoxJob(*common, steps_of(size), size, x.size if x else 1)
         return cls(job, voxels[..., row.voxels], out, b, x, row)
 
     @property
@@ -136,25 +104,26 @@ class BoxWalk:
 
     @property
     def _gathered_bytes(self) -> int:
-        """What results take that are computed at a time."""
-        width = self.out.shape[-1] if self.x else self.tile
-        return self.job.steps * width * np.dtype(self.job.numbers.target).itemsize
+        """What results take until they are stored: some of a line, or rows of a tile."""
+        voxels = self.job.span if self.x else self.job.steps * self.tile
+        return voxels * np.dtype(self.job.numbers.target).itemsize
 
     @property
     def _ring_bytes(self) -> int:
         """What the ring takes, and the lines behind it."""
-        lines = (self.job.steps + self.job.x.bit_length() - 2) * self._line_pitch if self.x else 0
+        lines = (self.job.steps + len(self.job.lines) - 1) * self._line_pitch if self.x else 0
         return max(self._lines_begin + lines, 1) * np.dtype(self.job.numbers.sum).itemsize
 
     @property
     def _lines_begin(self) -> int:
-        # Rows stand in lines as they do in lines of the cache: stores that cross those are slow.
-        ring = (self.job.b - 1) * -(-self.tile // self.job.span) * self.job.span
-        return ring + -(-len(self.row.before) // LINE_VOXELS) * LINE_VOXELS
+        # Rows stand in lines as they do in lines of the cache: stores that cross those are slow. A span that begins
+        # before them reads what is there.
+        ring = self.job.ring_rows * -(-self.tile // self.job.span) * self.job.span
+        return max(ring, self.job.span) + -(-len(self.row.before) // LINE_VOXELS) * LINE_VOXELS
 
     @property
     def _line_pitch(self) -> int:
-        # Sums of the longest half are made for every column that is read, a vector at a time.
+        # Sums of a line are made for every column that is read, a vector at a time.
         ends = len(self.row.before) + len(self.row.after)
         return pitch_of(self.row.width + ends + self.job.span + self.job.vector_width)
 
@@ -228,7 +197,7 @@ def box_walks(
     """
     # Means of whole numbers are exact in any order.
     exact = mean_numbers(passes, numbers)
-    if exact is None and not all(step.stencil.adds_by_halves(exact=numbers.exact) for step in passes):
+    if exact is None and not all(step.stencil.adds_as_box(exact=numbers.exact) for step in passes):
         return []
     numbers = exact or numbers
     boxes = [_box(step, numbers) for step in passes]

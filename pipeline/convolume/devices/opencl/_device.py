@@ -353,7 +353,7 @@ class OpenCLDevice(Device):
 
 def _family_of(stencils: Sequence[Stencil]) -> Template:
     """Return the family of the program that is made for passes."""
-    if all(stencil.adds_by_halves(exact=False) for stencil in stencils):
+    if all(stencil.adds_as_box(exact=False) for stencil in stencils):
         return "box"
     return "walk" if len(stencils) > 1 else "strip"
 

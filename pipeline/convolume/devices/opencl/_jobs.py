@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from convolume.addition_chain import additions
 from convolume.arrays import CACHE_LINE_BYTES
 
-__all__ = ["OPENCL_TYPES", "GenericJob", "Job", "Numbers", "Traits", "one_voxel", "render"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["OPENCL_TYPES", "GenericJob", "Job", "Numbers", "Traits", "box_sum", "one_voxel", "render"]
 
 OPENCL_TYPES = {
     "bool": "uchar",
@@ -168,13 +172,13 @@ class GenericJob(Job):
     ----------
     by_lines : bool
         Adds pairs of weights and the division of the sum.
-    by_halves : bool
+    as_box : bool
         Sums boxes only, in their order.
     """
 
     template: ClassVar[str] = "generic.cl"
     by_lines: bool
-    by_halves: bool
+    as_box: bool
 
 
 def one_voxel(numbers: Numbers) -> tuple[Numbers, bool, bool, int, int]:
@@ -185,7 +189,7 @@ def one_voxel(numbers: Numbers) -> tuple[Numbers, bool, bool, int, int]:
 @cache
 def _templates() -> Environment:
     loader = PackageLoader("convolume.devices", "opencl")
-    return Environment(
+    templates = Environment(
         loader=loader,
         autoescape=select_autoescape(),
         undefined=StrictUndefined,
@@ -193,6 +197,31 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    templates.globals.update(additions=additions, box_sum=box_sum)
+    return templates
+
+
+def box_sum(size: int, made: Mapping[int, str], begin: int = 0) -> str:
+    """Return the sum of a box as programs write it.
+
+    Parameters
+    ----------
+    size : int
+        Its voxels.
+    made : mapping of int to str
+        How sums of some lengths are written that are there already, 1 among them; ``%d`` stands for their first voxel.
+    begin : int
+        The first voxel.
+
+    Examples
+    --------
+    >>> box_sum(3, {1: "voxel%d"}), box_sum(10, {1: "voxel%d", 5: "fives[%d]"})
+    ('((voxel0 + voxel1) + voxel2)', '(fives[0] + fives[5])')
+    """
+    if size in made:
+        return made[size] % begin
+    first, second = additions(size)[-1]
+    return f"({box_sum(first, made, begin)} + {box_sum(second, made, begin + first)})"
 
 
 @cache

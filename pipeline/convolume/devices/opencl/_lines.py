@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from convolume.devices import Pass
     from convolume.devices.opencl._jobs import Numbers
 
-__all__ = ["LINE_VOXELS", "Line", "Row", "columns_of", "halves_of", "offsets_of", "parts_of", "pitch_of", "read_by"]
+__all__ = ["LINE_VOXELS", "Line", "Row", "columns_of", "offsets_of", "pitch_of", "read_by"]
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
@@ -32,7 +32,7 @@ class Line:
     weights: npt.NDArray[np.float64]
     places: Indices
     cval: float
-    by_halves: bool
+    as_box: bool
 
     @classmethod
     def of(cls, step: Pass, numbers: Numbers) -> Self:
@@ -40,13 +40,13 @@ class Line:
         stencil = step.stencil
         axis = max(range(stencil.ndim), key=stencil.shape.__getitem__)
         return cls(
-            axis, stencil.weights.ravel(), step.places[axis], step.cval, stencil.adds_by_halves(exact=numbers.exact)
+            axis, stencil.weights.ravel(), step.places[axis], step.cval, stencil.adds_as_box(exact=numbers.exact)
         )
 
     @classmethod
     def of_nothing(cls, axis: int, extent: int) -> Self:
         """Return a pass that leaves voxels as they are, where rows are read for another."""
-        return cls(axis, np.ones(1), np.arange(extent), 0.0, by_halves=False)
+        return cls(axis, np.ones(1), np.arange(extent), 0.0, as_box=False)
 
 
 @dataclass(frozen=True)
@@ -80,23 +80,6 @@ class Row:
     def width(self) -> int:
         """Voxels that are read."""
         return int(self.voxels.stop - self.voxels.start)
-
-
-def halves_of(size: int) -> list[int]:
-    """Return the lengths of sums that longer ones of a box are made of.
-
-    Examples
-    --------
-    >>> halves_of(15), parts_of(15)
-    ([1, 2, 4], [(8, 0), (4, 8), (2, 12), (1, 14)])
-    """
-    return [1 << digit for digit in range(size.bit_length() - 1)]
-
-
-def parts_of(size: int) -> list[tuple[int, int]]:
-    """Return length and beginning of the sums that a box is made of, the longest first."""
-    lengths = [1 << digit for digit in reversed(range(size.bit_length())) if size >> digit & 1]
-    return [(length, sum(lengths[:index])) for index, length in enumerate(lengths)]
 
 
 def read_by(voxels: Array, passes: Sequence[Pass], lines: Sequence[Line]) -> Array:

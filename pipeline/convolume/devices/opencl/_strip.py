@@ -210,7 +210,7 @@ def strip_job(
         The largest shape that is taken.
     """
     traits, local_bytes = limits
-    has_own_order = stencil.by_lines or stencil.adds_by_halves(exact=numbers.exact)
+    has_own_order = stencil.by_lines or stencil.adds_as_box(exact=numbers.exact)
     if not traits.on_cpu or shape[-1] < LEAST_VECTOR or len(shape) == 1 or has_own_order or not stencil.tap_count:
         return None
     lines = lines_of(stencil)

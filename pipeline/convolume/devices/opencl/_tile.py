@@ -66,7 +66,7 @@ def tile_of(source: Laid, passes: Sequence[Pass], target: Laid, numbers: Numbers
     places, roles = _places(passes, weighed), _roles(weighed, target.shape)
     if places is None or roles is None or any(step.stencil.by_lines for step in passes):
         return None
-    boxes = [step.stencil.adds_by_halves(exact=numbers.exact) for step in passes]
+    boxes = [step.stencil.adds_as_box(exact=numbers.exact) for step in passes]
     is_chain = len(passes) > 1 or boxes[0]
     form, weights, cvals = _of_chain(passes, weighed, boxes, roles) if is_chain else _of_stencil(passes[0])
     depth, height, width = (1 if axis is None else target.shape[axis] for axis in roles)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from convolume.addition_chain import additions
 from convolume.devices.opencl._jobs import Job, one_voxel
-from convolume.devices.opencl._lines import halves_of, parts_of
 
 if TYPE_CHECKING:
     from convolume.devices.opencl._jobs import Numbers
@@ -20,8 +20,8 @@ __all__ = ["Form", "Limits", "TileJob", "cheapest_job"]
 
 # Extents along b, a and x; the taps of a stencil; where passes along each have weights, and which are boxes.
 Planes = tuple[int, ...]
-ByHalves = tuple[bool, bool, bool]
-Form = tuple[tuple[int, int, int], tuple[tuple[int, int, Planes], ...], tuple[tuple[int, ...], ...], ByHalves]
+AsBox = tuple[bool, bool, bool]
+Form = tuple[tuple[int, int, int], tuple[tuple[int, int, Planes], ...], tuple[tuple[int, ...], ...], AsBox]
 
 MAX_UNROLLED_SUMS = 2400
 # Registers of 32 bits of a work item: most for its sums, and about what it needs beside sums and loads.
@@ -67,8 +67,8 @@ class TileJob(Job):
         Weights of a stencil that are not zero; none for passes.
     along_b, along_a, along_x : tuple of int
         Weights of each pass that are not zero; none where the pass is missing.
-    by_halves : tuple of bool
-        Which passes, along b, a and x, are boxes that are summed by halves.
+    as_box : tuple of bool
+        Which passes, along b, a and x, are boxes that are summed by an addition chain.
     weights_by_value : bool
         Weights are an argument as they are, not a list in constant memory.
     wide_planes : bool
@@ -84,7 +84,7 @@ class TileJob(Job):
     along_b: tuple[int, ...] = ()
     along_a: tuple[int, ...] = ()
     along_x: tuple[int, ...] = ()
-    by_halves: ByHalves = (False, False, False)
+    as_box: AsBox = (False, False, False)
     weights_by_value: bool = False
     wide_planes: bool = False
 
@@ -142,18 +142,9 @@ class TileJob(Job):
     def kept(self) -> list[tuple[str, int]]:
         """Names of the sums of each row that wait for planes to come, and for how many."""
         extent = self.extents[0]
-        if not self.by_halves[0]:
+        if not self.as_box[0]:
             return [("sum", extent)] if self.along_b or self.taps else []
-        longer = [(f"longer{length}_", length) for length, begin in self.parts(extent) if begin]
-        return [(f"half{length}_", length) for length in self.halves(extent)] + longer
-
-    def halves(self, extent: int) -> list[int]:
-        """Return the lengths of sums that those of twice the length are made of."""
-        return halves_of(extent)
-
-    def parts(self, extent: int) -> list[tuple[int, int]]:
-        """Return the length and beginning of what a box is made of."""
-        return parts_of(extent)
+        return [(f"box{first}_", second) for first, second in additions(extent)]
 
     @property
     def tile_lines(self) -> list[list[tuple[int, list[tuple[int, Planes]]]]]:
@@ -234,7 +225,7 @@ def cheapest_job(
     numbers: Numbers, form: Form, outputs: tuple[int, int], limits: Limits, *, wide_planes: bool
 ) -> TileJob | None:
     """Return the job that costs least; None where there is nothing to weigh, or none fits the device."""
-    extents, taps, along, by_halves = form
+    extents, taps, along, as_box = form
     weight_bytes = (sum(extents) if along else prod(extents)) * np.dtype(numbers.sum).itemsize
     if weight_bytes > CONSTANT_BYTES or not (taps or along):
         return None
@@ -253,7 +244,7 @@ def cheapest_job(
             along_b,
             along_a,
             along_x,
-            by_halves,
+            as_box,
             by_value,
             wide_planes,
         )

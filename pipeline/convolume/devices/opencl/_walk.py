@@ -24,9 +24,7 @@ from convolume.devices.opencl._lines import (
     Line,
     Row,
     columns_of,
-    halves_of,
     offsets_of,
-    parts_of,
     pitch_of,
     read_by,
 )
@@ -49,7 +47,7 @@ WIDE_SHAPE, NARROW_SHAPE = (8, 1), (4, 2)
 WALKS = ((1, False), (2, False), (1, True), (2, True))
 MAX_UNROLLED_TAPS = 32
 # Longer boxes have a program of their own.
-MOST_OF_BOX = 8
+MOST_OF_BOX = 7
 # Passes along b over so many voxels wait for the memory, longer ones for their sums.
 FEW_LINES = 8
 # Rows, ring and weights stay in the second-level cache of a core.
@@ -62,14 +60,14 @@ class Taps:
     """Where weights along an axis differ from zero; without offsets, everywhere on an extent that is an argument."""
 
     offsets: tuple[int, ...] = ()
-    by_halves: bool = False
+    as_box: bool = False
 
     @classmethod
     def of(cls, line: Line, least_looped: int) -> Self | None:
         """Return the taps of a line; None where there are none, or too many with gaps, or of a box."""
         weights = line.weights
-        if line.by_halves:
-            return cls(tuple(range(len(weights))), by_halves=True) if len(weights) <= MOST_OF_BOX else None
+        if line.as_box:
+            return cls(tuple(range(len(weights))), as_box=True) if len(weights) <= MOST_OF_BOX else None
         offsets = tuple(int(offset) for offset in np.flatnonzero(weights))
         if len(offsets) == len(weights) and len(offsets) >= least_looped:
             return cls()
@@ -79,20 +77,6 @@ class Taps:
     def size(self) -> int:
         """Lines from the first tap to the last."""
         return self.offsets[-1] + 1
-
-    @property
-    def halves(self) -> list[int]:
-        """Lengths of the sums that longer ones of a box are made of."""
-        return halves_of(self.size)
-
-    @property
-    def parts(self) -> list[tuple[int, int]]:
-        """Length and beginning of the sums that a box is made of."""
-        return parts_of(self.size)
-
-    def trees(self, voxel: str) -> list[str]:
-        """Return those sums, written out; `voxel` takes the number of each."""
-        return [_tree([voxel % (begin + i) for i in range(length)]) for length, begin in self.parts]
 
     @property
     def are_looped(self) -> bool:
@@ -300,16 +284,12 @@ def walks_of(
     if any(stencil.by_lines or max(stencil.shape) < stencil.size for stencil in stencils):
         # The ones are summed in an order of their own, the others along several axes.
         return []
-    if len(stencils) == 1 and stencils[0].adds_by_halves(exact=numbers.exact):
-        # A box alone is quicker by the program for long ones.
-        return []
     lines = [Line.of(step, numbers) for step in passes]
+    axes = [line.axis for line in lines]
+    if all(line.as_box for line in lines) and (len(axes) == 1 or axes == [axes[0], voxels.ndim - 1]):
+        # The program for long boxes goes through memory once, too, and is quicker.
+        return []
     return _tiles(read_by(voxels, passes, lines), lines, out, numbers, limits)
-
-
-def _tree(voxels: list[str]) -> str:
-    half = len(voxels) // 2
-    return f"({_tree(voxels[:half])} + {_tree(voxels[half:])})" if half else voxels[0]
 
 
 def _tiles(

@@ -25,8 +25,8 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     source += source_start;
     target += target_start{% for axis in range(job.ndim) %} + at{{ axis }} * pitches[{{ axis }}]{% endfor %};
     sum_t sum = 0;
-{% if job.by_halves %}
-    SUM_BY_HALVES(sum_t, sum, tap_count, VOXEL_AT)
+{% if job.as_box %}
+    SUM_AS_BOX(sum_t, sum, tap_count, VOXEL_AT, taps + tap_count * {{ job.ndim }})
     sum *= weights[0];
 {% else %}
     for (int tap = 0; tap < tap_count; tap++)

@@ -1,6 +1,6 @@
-// Boxes along b and x by halves: sums of 2, 4, 8 … neighbours are made of two half as long, so that a voxel costs as
-// many additions as its box has digits. A work item walks along b and keeps as many rows as the box is long; along x,
-// a line of sums of every length. Rings are read before they are written: their columns never overlap, those of the source may.
+// Boxes along b and x by addition chains: long sums are made of shorter ones, so that a voxel costs hardly more additions
+// than its box has binary digits. A work item walks along b and keeps what waits for later rows; along x, lines of the sums
+// that are used again. Rings are read before they are written: their columns never overlap, those of the source may.
 // What a column of vectors waits for stands together.
 // Neighbouring vectors are stored together, so that whole lines of the cache go past it.
 {% include "common.cl" %}
@@ -13,20 +13,33 @@ typedef {{ sum_vector }} __attribute__((aligned(sizeof(sum_t)))) loose_sums_t;
 #define GET(place) vload{{ width }}(0, place)
 #define PUT(place, sums) vstore{{ width }}(sums, 0, place)
 {% endif %}
-{# The sums of a name so many rows ago: those of this turn are kept for the next. #}
-{% macro delayed(ring, name, length) %}
-{% set kept = [length, steps] | min %}
-{% for j in range(kept) %}
-const sums_t {{ ring }}{{ length }}_{{ j }} = GET({{ ring }}{{ length }} + {{ j * width }} + column);
-PUT({{ ring }}{{ length }} + {{ j * width }} + column, {{ name }}_{{ steps - kept + j }});
+{# Sums from as many rows ago as they wait, and those of this turn to be kept. #}
+{% macro delayed(wait) %}
+{% for j in range([wait.rows, steps] | min) %}
+{% set row = wait.spare + j %}
+const sums_t earlier{{ wait.length }}_{{ j }} = GET({{ "wait" if row < steps else "next" }}{{ wait.length }} + {{ row % steps * width }} + column);
+{% endfor %}
+{% for j in range([wait.rows, steps] | min) %}
+PUT(wait{{ wait.length }} + {{ j * width }} + column, sum{{ wait.length }}_{{ [steps - wait.rows, 0] | max + j }});
 {% endfor %}
 {% endmacro %}
-{# Where sums of a length begin this turn; turns take several rows. #}
-{% macro place_in_ring(length, begin) %}
-{{ (begin - 1) * width }}{{ " + (turn & %d) * %d" % (length - 1, width) if length > steps }}
-{%- endmacro %}
-// A sum of a line, and the one behind it.
-#define PAIR(length) GET(line##length + x) + GET(line##length + x + length)
+{% macro sums_of_row() %}
+{% if job.b == 1 %}
+// Reading goes on while sums are made; with a ring beside them the next rows would find no room so near.
+PREFETCH(ahead[j] + x, 3);
+{% endif %}
+{% for v in range(job.vectors) %}
+const sums_t sum{{ v }} = ({{ job.along_x(job.x, v * width) }} + 0) * scale_x;
+{% endfor %}
+{% endmacro %}
+{% macro store_part(first, stop) %}
+{% for v in range(job.vectors) %}
+*(__local loose_target_t *)(gathered + {{ v * width }}) = TO_TARGETS(sum{{ v }});
+{% endfor %}
+for (int i = {{ first }}; i < {{ stop }}; i++)
+    row[x + i] = gathered[i];
+{% endmacro %}
+#define LANES ({{ "long" if job.sum_type == "double" else "int" }}{{ width }})({% for lane in range(width) %}{{ lane }}{{ ", " if not loop.last }}{% endfor %})
 #define HANDED_ON(sums) convert_{{ sum_vector }}(TO_BETWEENS(sums))
 
 __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -44,10 +57,13 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     const int start = (long)depth * get_global_id(1) / get_global_size(1);
     const int stop = (long)depth * (get_global_id(1) + 1) / get_global_size(1);
     __global const long *ends = places + depth + {{ job.b - 1 }};
+{% if job.x == 1 %}
     const bool are_gathered = ARE_GATHERED;
-{% if job.x > 1 %}
+{% else %}
     // Lines begin with a row's first voxel, their ends lie before and behind it.
     __local sum_t *lines = ring + lines_begin;
+    sums_t {% for v in range(job.vectors) %}held{{ v }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
+
 {% endif %}
 
     for (int b = start; b < stop + {{ job.b - 1 }}; b += {{ steps }}) {
@@ -62,12 +78,12 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
         // Of these rows, those that have all that they need, and are wanted.
         const int low = max(start + {{ job.b - 1 }} - b, 0), high = min({{ steps }}, stop + {{ job.b - 1 }} - b);
         __global target_t *to = target + (b - {{ job.b - 1 }}) * target_b;
-        const int turn = b - start;
-{% for length in job.halves(job.b) %}
-        __local sum_t *half{{ length }} = ring + {{ place_in_ring(length, length) }};
-{% endfor %}
-{% for length, begin in job.parts(job.b) %}
-        __local sum_t *total{{ length }} = ring + {{ place_in_ring(length, begin) }};
+        const int turn = (b - start) / {{ steps }};
+{% for wait in job.waits %}
+        __local sum_t *wait{{ wait.length }} = ring + {{ wait.place * width }}{{ " + turn %% %d * %d" % (wait.turns, steps * width) if wait.turns > 1 }};
+{% if wait.spare %}
+        __local sum_t *next{{ wait.length }} = ring + {{ wait.place * width }} + (turn + 1) % {{ wait.turns }} * {{ steps * width }};
+{% endif %}
 {% endfor %}
         for (int begin = 0; begin < tile; begin += {{ span }}) {
 {% if job.x == 1 %}
@@ -75,27 +91,21 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
 {% for v in range(job.vectors) %}
             {
-            const int column = (begin + {{ v * width }}) * {{ job.b - 1 }}, x = WITHIN(begin, tile - {{ span }}) + {{ v * width }};
+            const int column = (begin + {{ v * width }}) * {{ job.ring_rows }}, x = WITHIN(begin, tile - {{ span }}) + {{ v * width }};
 {% for j in range(steps) %}
             const sums_t sum1_{{ j }} = is_beyond[{{ j }}] ? (sums_t)(outside_b) : LOAD(from[{{ j }}] + x);
+{% if job.b > 1 %}
             PREFETCH(ahead[{{ j }}] + x, 2);
+{% endif %}
 {% endfor %}
-{% for length in job.halves(job.b) %}
-{{ delayed("half", "sum" ~ length, length) | indent(12, true) }}
+{% for wait in job.waits %}
+{{ delayed(wait) | indent(12, true) }}
 {% for j in range(steps) %}
-            const sums_t sum{{ 2 * length }}_{{ j }} = {{ "half" ~ length ~ "_" ~ j if j < length else "sum" ~ length ~ "_" ~ (j - length) }} + sum{{ length }}_{{ j }};
+            const sums_t sum{{ wait.length + wait.rows }}_{{ j }} = {{ "earlier%d_%d" % (wait.length, j) if j < wait.rows else "sum%d_%d" % (wait.length, j - wait.rows) }} + sum{{ wait.rows }}_{{ j }};
 {% endfor %}
-{% endfor %}
-{% set ns = namespace(total="sum" ~ job.longest(job.b)) %}
-{% for length, begin in job.parts(job.b) %}
-{{ delayed("total", ns.total, length) | indent(12, true) }}
-{% for j in range(steps) %}
-            const sums_t after{{ length }}_{{ j }} = {{ "total" ~ length ~ "_" ~ j if j < length else ns.total ~ "_" ~ (j - length) }} + sum{{ length }}_{{ j }};
-{% endfor %}
-{% set ns.total = "after" ~ length %}
 {% endfor %}
 {% for j in range(steps) %}
-{% set sums = "(%s_%d + 0) * scale_b" % (ns.total, j) if job.b > 1 else "%s_%d" % (ns.total, j) %}
+{% set sums = "(sum%d_%d + 0) * scale_b" % (job.b, j) if job.b > 1 else "sum1_%d" % j %}
 {% if job.x > 1 %}
             PUT(lines + {{ j }} * line_pitch + x, {{ "HANDED_ON(%s)" % sums if job.b > 1 else sums }});
 {% else %}
@@ -116,7 +126,6 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
         }
 {% if job.x > 1 %}
-{% set lengths = job.halves(job.x) %}
         if (low >= {{ steps }})
             continue;
         for (int i = 0; i < ends_before + ends_after; i++) {
@@ -134,30 +143,58 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
         }
         for (int j = low; j < high; j++) {
             __local sum_t *line1 = lines + j * line_pitch - ends_before;
-{% for length in lengths[1:] %}
+{% for length in job.lines[1:] %}
             __local sum_t *line{{ length }} = lines + {{ steps + loop.index0 }} * line_pitch;
+            for (int x = 0; x <= ends_before + width_read + ends_after - {{ length }}; x += {{ width }})
+                PUT(line{{ length }} + x, {{ job.along_x(length) }});
 {% endfor %}
-{% for length in lengths[:-1] %}
-            for (int x = 0; x <= ends_before + width_read + ends_after - {{ 2 * length }}; x += {{ width }})
-                PUT(line{{ 2 * length }} + x, PAIR({{ length }}));
-{% endfor %}
-            for (int next = 0; next < width; next += {{ span }}) {
-                int x = WITHIN(next, width - {{ span }});
-                __global target_t *out = to + j * target_b + x;
-                __local target_t *gathering = gathered + (j - low) * width + x;
+            __global target_t *row = to + j * target_b;
+{% if job.is_streamed %}
+            // Whole lines of the cache go past it; one that the row begins is held for the next, where that follows.
+            const bool is_begun = target_b == width && b + j > start + {{ job.b - 1 }};
+            const bool goes_on = target_b == width && b + j + 1 < stop + {{ job.b - 1 }};
+            int x = -(ulong)row % {{ job.line_bytes }} / sizeof(target_t);
+            if (x > 0) {
+                x -= {{ span }};
+{{ sums_of_row() | indent(16, true) }}
+                if (is_begun) {
 {% for v in range(job.vectors) %}
-                sums_t sum{{ v }} = PAIR({{ lengths[-1] }});
-{% for length, begin in job.parts(job.x) %}
-                sum{{ v }} += GET(line{{ length }} + x + {{ begin }});
+                    held{{ v }} = select(sum{{ v }}, held{{ v }}, LANES + {{ v * width }} < -x);
+                    STORE_STREAMED(row + x + {{ v * width }}, held{{ v }});
 {% endfor %}
-                x += {{ width }};
-{% endfor %}
+                } else {
+{{ store_part("-x", span) | indent(20, true) }}
+                }
+                x += {{ span }};
+            }
+            for (; x <= width - {{ span }}; x += {{ span }}) {
+{{ sums_of_row() | indent(16, true) }}
 {% for v in range(job.vectors) %}
-                STORE_LAST(out + {{ v * width }}, gathering + {{ v * width }}, (sum{{ v }} + 0) * scale_x);
+                STORE_STREAMED(row + x + {{ v * width }}, sum{{ v }});
 {% endfor %}
             }
-        }
+            if (x < width) {
+{{ sums_of_row() | indent(16, true) }}
+                if (goes_on) {
+{% for v in range(job.vectors) %}
+                    held{{ v }} = sum{{ v }};
+{% endfor %}
+                } else {
+{{ store_part(0, "width - x") | indent(20, true) }}
+                }
+            }
+{% else %}
+            for (int next = 0; next < width; next += {{ span }}) {
+                const int x = WITHIN(next, width - {{ span }});
+{{ sums_of_row() | indent(16, true) }}
+{% for v in range(job.vectors) %}
+                STORE(row + x + {{ v * width }}, sum{{ v }});
+{% endfor %}
+            }
 {% endif %}
-        STORE_GATHERED(to + low * target_b, target_b, high - low, {{ "width" if job.x > 1 else "tile" }});
+        }
+{% else %}
+        STORE_GATHERED(to + low * target_b, target_b, high - low, tile);
+{% endif %}
     }
 }

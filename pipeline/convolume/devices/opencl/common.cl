@@ -34,12 +34,13 @@ typedef {{ target_vector }} __attribute__((aligned(sizeof(target_t)))) loose_tar
 // Past the cache: an ordinary store would read the line first. Rows that do not begin and end with lines are gathered, and
 // stored line by line: one of which a part is stored past the cache and another through it goes to memory and back between.
 #define ARE_GATHERED (!has_whole_rows || (ulong)target % {{ job.line_bytes }})
+#define STORE_STREAMED(place, sums) __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)(place))
 #define STORE_LAST(place, gathering, sums)                                                              \
     do {                                                                                                \
         if (are_gathered)                                                                               \
             *(__local loose_target_t *)(gathering) = TO_TARGETS(sums);                                     \
         else                                                                                            \
-            __builtin_nontemporal_store(TO_TARGETS(sums), (__global {{ target_vector }} *)(place));                    \
+            STORE_STREAMED(place, sums);                                                                \
     } while (0)
 #define STORE_GATHERED(to, pitch, rows, width)                      \
     do {                                                            \
@@ -141,20 +142,18 @@ typedef {{ job.between_type }} between_t;
 // vector registers are saved.
 #define WITHIN(place, last) ((place) < 0 ? 0 : (place) > (last) ? (last) : (place))
 
-// The sum of a box by halves: sums of 1, 2, 4 … neighbours wait until one as long comes; `part(i)` is voxel i.
-#define SUM_BY_HALVES(type, sum, count, part) {             \
-        type waiting[32];                                   \
-        int top = 0;                                        \
-        for (int i = 0; i < (count); i++) {                 \
-            type longer = part(i);                          \
-            for (int length = i; length & 1; length >>= 1)  \
-                longer = waiting[--top] + longer;           \
-            waiting[top++] = longer;                        \
-        }                                                   \
-        sum = waiting[0];                                   \
-        for (int i = 1; i < top; i++)                       \
-            sum += waiting[i];                              \
-        sum += 0;                                           \
+// The sum of a box by its addition chain: sums wait for later neighbours, `completed` says how many each voxel completes;
+// `part(i)` is voxel i.
+#define SUM_AS_BOX(type, sum, count, part, completed) {              \
+        type waiting[32];                                              \
+        int top = 0;                                                   \
+        for (int i = 0; i < (count); i++) {                            \
+            type longer = part(i);                                     \
+            for (long left = (completed)[i]; left > 0; left--)         \
+                longer = waiting[--top] + longer;                      \
+            waiting[top++] = longer;                                   \
+        }                                                              \
+        sum = waiting[0] + 0;                                          \
     }
 
 // Move both pointers to the beginning of a row. `axes` holds, for each outer axis from the innermost,

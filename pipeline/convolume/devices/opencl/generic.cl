@@ -11,10 +11,10 @@ inline void sum_span(__global const source_t *source, __global target_t *target,
 {% for v in range(job.vectors) %}
     sums_t sum{{ v }} = 0;
 {% endfor %}
-{% if job.by_halves %}
+{% if job.as_box %}
 {% for v in range(job.vectors) %}
 #define PART{{ v }}(i) LOAD(source + taps[i] + {{ v * job.vector_width }})
-    SUM_BY_HALVES(sums_t, sum{{ v }}, tap_count, PART{{ v }})
+    SUM_AS_BOX(sums_t, sum{{ v }}, tap_count, PART{{ v }}, taps + tap_count)
     sum{{ v }} *= weights[0];
 {% endfor %}
 {% else %}
@@ -51,9 +51,9 @@ inline void sum_span(__global const source_t *source, __global target_t *target,
 inline void sum_voxel(__global const source_t *source, __global target_t *target, __global const sum_t *weights,
                       __global const long *taps, {{ parameters }}) {
     sum_t sum = 0;
-{% if job.by_halves %}
+{% if job.as_box %}
 #define PART(i) (sum_t)source[taps[i]]
-    SUM_BY_HALVES(sum_t, sum, tap_count, PART)
+    SUM_AS_BOX(sum_t, sum, tap_count, PART, taps + tap_count)
     sum *= weights[0];
 {% else %}
 {{ in_order }}

@@ -16,30 +16,18 @@ part{{ i }} = plane < 0 || from{{ i }} < 0 ? outside_a : (sum_t)ahead[from{{ i }
 sum{{ row }}_{{ j }} += {{ value }} * {{ weight(first + (extent_b - 1 - j) * job.weights_a_plane) }};
 {% endfor %}
 {% endmacro %}
-{# A box of planes as they come: what was summed `length` planes ago, and what is summed now. #}
+{# A box of planes as they come: its later neighbours end with this one, the earlier ones were summed as many planes ago. #}
 {% macro box_along_b(row) %}
-const sum_t half1_{{ row }}_0 = along{{ row }};
-{% for length in job.halves(extent_b) %}
-const sum_t half{{ 2 * length }}_{{ row }}_0 = half{{ length }}_{{ row }}_{{ length }} + half{{ length }}_{{ row }}_0;
+const sum_t box1_{{ row }}_0 = along{{ row }};
+{% for first, second in additions(extent_b) %}
+const sum_t box{{ first + second }}_{{ row }}_0 = box{{ first }}_{{ row }}_{{ second }} + box{{ second }}_{{ row }}_0;
 {% endfor %}
-{% set ns = namespace() %}
-{% for length, begin in job.parts(extent_b) %}
-{% if not begin %}
-{% set ns.sum = "half" ~ length ~ "_" ~ row ~ "_0" %}
-{% else %}
-const sum_t longer{{ length }}_{{ row }}_0 = {{ ns.sum }};
-{% set ns.sum = "longer%d_%d_%d + half%d_%d_0" % (length, row, length, length, row) %}
-{% endif %}
-{% endfor %}
-const sum_t sum{{ row }}_0 = ({{ ns.sum }} + 0) * {{ weight(0) }};
+const sum_t sum{{ row }}_0 = (box{{ extent_b }}_{{ row }}_0 + 0) * {{ weight(0) }};
 {% endmacro %}
-{% macro pairs(name, first, length) -%}
-{% if length == 1 %}{{ name }}{{ first }}{% else %}({{ pairs(name, first, length // 2) }} + {{ pairs(name, first + length // 2, length // 2) }}){% endif %}
-{%- endmacro %}
 {# A pass over values that are all there, from the first that it reads; what it gives has the name of the sum. #}
-{% macro weigh(sum, name, first, along, by_halves, first_weight) %}
-{% if by_halves %}
-const sum_t {{ sum }} = ({% for length, begin in job.parts(along | length) %}{{ pairs(name, first + begin, length) }} + {% endfor %}0) * {{ weight(first_weight) }};
+{% macro weigh(sum, name, first, along, as_box, first_weight) %}
+{% if as_box %}
+const sum_t {{ sum }} = ({{ box_sum(along | length, {1: name ~ "%d"}, first) }} + 0) * {{ weight(first_weight) }};
 {% else %}
 sum_t {{ sum }} = {{ 0 if along else name ~ first }};
 {% for i in along %}
@@ -101,7 +89,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
 {% for row in range(job.rows) %}
 {% for name, planes in job.kept %}
-    sum_t {% for j in range(planes) %}{{ name }}{{ row }}_{{ j + job.by_halves[0] }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
+    sum_t {% for j in range(planes) %}{{ name }}{{ row }}_{{ j + job.as_box[0] }} = 0{{ ";" if loop.last else ", " }}{% endfor %}
 
 {% endfor %}
 {% endfor %}
@@ -136,9 +124,9 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
         const sum_t voxel{{ i }} = near[{{ i * job.tile_width }}];
 {% endfor %}
 {% for row in range(job.rows) %}
-{{ weigh("along_a" ~ row, "voxel", row, job.along_a, job.by_halves[1], extent_b) | indent(8, true) }}
+{{ weigh("along_a" ~ row, "voxel", row, job.along_a, job.as_box[1], extent_b) | indent(8, true) }}
         const sum_t along{{ row }} = is_beyond_b ? outside_b : {{ "(sum_t)TO_TARGET(along_a%d)" % row if job.along_a else "along_a%d" % row }};
-{% if job.by_halves[0] %}
+{% if job.as_box[0] %}
 {{ box_along_b(row) | indent(8, true) }}
 {% elif job.along_b %}
 {{ weigh_along_b(row, "along" ~ row, 0, job.along_b) | indent(8, true) }}
@@ -177,7 +165,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 
 {% endfor %}
 {% for j in range(4) %}
-{{ weigh("along_x%d" % j, "voxel_x", j, job.along_x, job.by_halves[2], extent_b + extent_a) | indent(12, true) }}
+{{ weigh("along_x%d" % j, "voxel_x", j, job.along_x, job.as_box[2], extent_b + extent_a) | indent(12, true) }}
 {% endfor %}
             __global target_t *there = target + a * target_a + x;
             if (left >= 4 && (ulong)there % sizeof(four_targets_t) == 0) {
@@ -203,7 +191,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
 {% endif %}
         target += is_whole ? target_b : 0;
 {% for row in range(job.rows) %}
-{% if job.by_halves[0] %}
+{% if job.as_box[0] %}
 {% for name, planes in job.kept %}
 {% for j in range(planes, 0, -1) %}
         {{ name }}{{ row }}_{{ j }} = {{ name }}{{ row }}_{{ j - 1 }};

@@ -42,23 +42,24 @@ sums_t {% for v in range(job.vectors) %}sum{{ o }}_{{ v }} = 0{{ ";" if loop.las
 {% endfor %}
 }
 {% endmacro %}
-{# Sums of 1, 2, 4 … lines from line i - length + 1 on, and what they complete; outputs share them. #}
+{# The sums that a line completes, and the output where it is the last of a box; outputs share them. #}
 {% macro sum_line(name, taps, i, count) %}
 {% for v in range(job.vectors) %}
 const sums_t line1_{{ i }}_{{ v }} = FROM_{{ name | upper }}({{ i }}, {{ v }});
-{% for length in taps.halves if i + 1 >= 2 * length %}
-const sums_t line{{ 2 * length }}_{{ i + 1 - 2 * length }}_{{ v }} = line{{ length }}_{{ i + 1 - 2 * length }}_{{ v }} + line{{ length }}_{{ i + 1 - length }}_{{ v }};
+{% for first, second in additions(taps.size) if i + 1 >= first + second %}
+{% set begin = i + 1 - first - second %}
+const sums_t line{{ first + second }}_{{ begin }}_{{ v }} = line{{ first }}_{{ begin }}_{{ v }} + line{{ second }}_{{ begin + first }}_{{ v }};
 {% endfor %}
 {% if i + 1 >= taps.size %}
 {% set o = i + 1 - taps.size %}
-const sums_t sum{{ o }}_{{ v }} = (0{% for length, begin in taps.parts %} + line{{ length }}_{{ o + begin }}_{{ v }}{% endfor %}) * weights_{{ name }}[0];
+const sums_t sum{{ o }}_{{ v }} = (line{{ taps.size }}_{{ o }}_{{ v }} + 0) * weights_{{ name }}[0];
 {% endif %}
 {% endfor %}
 AHEAD_{{ name | upper }}({{ i }});
 {% endmacro %}
-{# Every output meets its taps in ascending order, or boxes by halves. #}
+{# Every output meets its taps in ascending order, or boxes go by their addition chain. #}
 {% macro weigh(name, taps, count) %}
-{% if taps.by_halves %}
+{% if taps.as_box %}
 {% for i in range(taps.size + count - 1) %}
 {{ sum_line(name, taps, i, count) }}
 {%- endfor %}
@@ -176,10 +177,10 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             for (int next = 0; next < width; next += {{ span }}) {
                 const int x = WITHIN(next, width - {{ span }});
                 __local const between_t *part = lines - ends_before + x;
-{% if job.x.by_halves %}
+{% if job.x.as_box %}
 {% for o in range(job.steps) %}
 {% for v in range(job.vectors) %}
-                const sums_t sum{{ o }}_{{ v }} = (0{% for tree in job.x.trees("ON_LINE(" ~ o ~ ", " ~ v ~ ", %d)") %} + {{ tree }}{% endfor %}) * weights_x[0];
+                const sums_t sum{{ o }}_{{ v }} = ({{ box_sum(job.x.size, {1: "ON_LINE(%d, %d, %%d)" % (o, v)}) }} + 0) * weights_x[0];
 {% endfor %}
 {% endfor %}
 {% else %}
