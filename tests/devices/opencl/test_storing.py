@@ -37,6 +37,7 @@ def operations() -> dict[str, Operation]:
         "walk": make_filter("gaussian", sigma=2).operation(context),
         "walk without x": make_filter("gaussian", sigma=(2, 2, 0)).operation(context),
         "box": make_filter("box", size=13).operation(context),
+        "box along x": make_filter("box", size=(1, 1, 13)).operation(context),
         "box without x": make_filter("box", size=(1, 13, 1)).operation(context),
     }
 

@@ -153,7 +153,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             // Whole lines of the cache go past it; one that the row begins is held for the next, where that follows.
             const bool is_begun = target_b == width && b + j > start + {{ job.b - 1 }};
             const bool goes_on = target_b == width && b + j + 1 < stop + {{ job.b - 1 }};
-            int x = -(ulong)row % {{ job.line_bytes }} / sizeof(target_t);
+            int x = -(ulong)row % ({{ span }} * sizeof(target_t)) / sizeof(target_t);
             if (x > 0) {
                 x -= {{ span }};
 {{ sums_of_row() | indent(16, true) }}
