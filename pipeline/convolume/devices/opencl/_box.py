@@ -127,6 +127,12 @@ class BoxWalk:
         ends = len(self.row.before) + len(self.row.after)
         return pitch_of(self.row.width + ends + self.job.span + self.job.vector_width)
 
+    @property
+    def _outside(self) -> Array:
+        """A row beyond a face, which is read like others."""
+        with np.errstate(all="ignore"):
+            return np.full(self.tile, self.b.line.cval if self.b else 0.0).astype(self.job.numbers.source)
+
     def arguments(self, source: Array, target: Array, compute_units: int) -> Arguments:
         """Return what the program is called with; `source` and `target` may lie otherwise than `voxels` and `out`."""
         axis = self.b.line.axis if self.b else source.ndim - 2
@@ -146,12 +152,11 @@ class BoxWalk:
             self._lines_begin,
             self._line_pitch,
         )
-        boxes = (self.b, self.x)
-        constants = [*(box.line.cval if box else 0.0 for box in boxes), *(box.scale if box else 1.0 for box in boxes)]
+        constants = (self.x.line.cval if self.x else 0.0, *(box.scale if box else 1.0 for box in (self.b, self.x)))
         segments = max(1, min(depth // (4 * self.job.b), 4 * compute_units // (tiles * count)))
         with np.errstate(over="ignore"):
             return Arguments(
-                (np.concatenate([rows, self.row.before, self.row.after]).astype(np.int64), axes),
+                (np.concatenate([rows, self.row.before, self.row.after]).astype(np.int64), axes, self._outside),
                 (
                     *map(np.int32, integers),
                     np.int64(to_pitch[axis]),

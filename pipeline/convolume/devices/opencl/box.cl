@@ -45,13 +45,17 @@ for (int i = {{ first }}; i < {{ stop }}; i++)
 __attribute__((reqd_work_group_size(1, 1, 1)))
 __kernel void correlate(__global const source_t *restrict source, __global target_t *restrict target,
                         __global const long *restrict places, __global const long *restrict axes,
-                        int axis_count, int depth, int width_read, int width, int tile, int ends_before, int ends_after,
-                        int lines_begin, int line_pitch, long target_b, int has_whole_rows, sum_t outside_b, sum_t outside_x,
+                        __global const source_t *restrict outside, int axis_count, int depth, int width_read, int width, int tile, int ends_before, int ends_after,
+                        int lines_begin, int line_pitch, long target_b, int has_whole_rows, sum_t outside_x,
                         sum_t scale_b, sum_t scale_x, __local sum_t *ring, __local target_t *gathered) {
     long source_start = 0, target_start = 0;
     find_row(get_global_id(2), axis_count, axes, &source_start, &target_start);
     // The last tile is shifted back over its neighbour, as the last vector of a tile is: the same voxels again, to the same bits.
     const int first = min((int)get_global_id(0) * tile, width_read - tile);
+    // What the next work item begins with is fetched behind the last row.
+    long next_start = 0, beside = 0;
+    find_row(min(get_global_id(2) + 1, get_global_size(2) - 1), axis_count, axes, &next_start, &beside);
+    __global const source_t *next = source + next_start + first;
     source += source_start + first;
     target += target_start + first;
     const int start = (long)depth * get_global_id(1) / get_global_size(1);
@@ -69,11 +73,11 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
     for (int b = start; b < stop + {{ job.b - 1 }}; b += {{ steps }}) {
         const int last_row = stop + {{ job.b - 2 }};
         __global const source_t *from[{{ steps }}], *ahead[{{ steps }}];
-        bool is_beyond[{{ steps }}];
         for (int j = 0; j < {{ steps }}; j++) {
-            is_beyond[j] = places[min(b + j, last_row)] < 0;
-            from[j] = source + max(places[min(b + j, last_row)], 0L);
-            ahead[j] = source + max(places[min(b + j + {{ steps }}, last_row)], 0L);
+            const long place = places[min(b + j, last_row)];
+            from[j] = place < 0 ? outside : source + place;
+            const int row = b + j + {{ steps }}, behind = row - last_row - 1;
+            ahead[j] = behind < 0 ? source + max(places[row], 0L) : next + max(places[min(start + behind, last_row)], 0L);
         }
         // Of these rows, those that have all that they need, and are wanted.
         const int low = max(start + {{ job.b - 1 }} - b, 0), high = min({{ steps }}, stop + {{ job.b - 1 }} - b);
@@ -93,7 +97,7 @@ __kernel void correlate(__global const source_t *restrict source, __global targe
             {
             const int column = (begin + {{ v * width }}) * {{ job.ring_rows }}, x = WITHIN(begin, tile - {{ span }}) + {{ v * width }};
 {% for j in range(steps) %}
-            const sums_t sum1_{{ j }} = is_beyond[{{ j }}] ? (sums_t)(outside_b) : LOAD(from[{{ j }}] + x);
+            const sums_t sum1_{{ j }} = LOAD(from[{{ j }}] + x);
 {% if job.b > 1 %}
             PREFETCH(ahead[{{ j }}] + x, 2);
 {% endif %}
